@@ -1,0 +1,6 @@
+//! Records, curation, the workbook, graders, the chat template, the tokenizer and packing: text to tokens.
+//! It must not know tensors.
+
+pub mod record;
+pub mod row;
+pub mod solver;

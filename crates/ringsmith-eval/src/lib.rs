@@ -1,0 +1,1 @@
+//! Benchmarks, runs, statistics and the report. It must not know the model.
