@@ -1,0 +1,4 @@
+//! The whole line: recipe, plan, store, stages and the command line over the three rooms that do the work.
+//! It must not know how to compute anything.
+
+pub mod recipe;
