@@ -2,3 +2,4 @@
 //! It must not know how to compute anything.
 
 pub mod recipe;
+pub mod store;
