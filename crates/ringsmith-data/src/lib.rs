@@ -4,3 +4,4 @@
 pub mod record;
 pub mod row;
 pub mod solver;
+pub mod workbook;
