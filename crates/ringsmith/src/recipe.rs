@@ -15,6 +15,7 @@ pub use preference::Preference;
 pub use train::{Dpo, Mix, Phase, Sft, Training};
 
 use anyhow::{Context, Result};
+use ringsmith_data::workbook::{Split, Task};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
@@ -112,7 +113,8 @@ impl Recipe {
                 self.known_data(name, &format!("tokenizer.data.{name}"))?;
             }
         }
-        for (name, data) in &self.data {
+        for (name, data) in &mut self.data {
+            data.sources.iter_mut().for_each(Source::settle);
             data.check().map_err(|(key, said)| (format!("data.{name}.{key}"), said))?;
         }
         for phase in [Phase::Base, Phase::Reason, Phase::General] {
@@ -201,6 +203,11 @@ impl Data {
                 (Some(_), false) => return at("has both `files` and `workbook`; give one of them"),
                 (Some(_), true) if source.count.is_none() => {
                     return at("needs `count`, the problems to generate");
+                }
+                (Some(task), true)
+                    if *task != Task::Facts && !task.is_text() && source.split != Some(Split::Train) =>
+                {
+                    return at("would train on held-out items; its `split` must be \"train\"");
                 }
                 (None, false) if source.count.is_some() => {
                     return at("has files, so `count` means nothing; `limit` reads only the first rows");

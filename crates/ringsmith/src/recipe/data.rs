@@ -1,5 +1,6 @@
 //! Where records come from and what is done to them.
 
+use ringsmith_data::workbook::{Split, Style, Task};
 use serde::{Deserialize, Serialize};
 
 /// `[data.<name>]`: sources, read in order, and curation steps, applied in order.
@@ -19,18 +20,36 @@ pub struct Source {
     /// Files under the data root (`--data-root`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Rows to read, over all files; the rest are counted in the ledger as over the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
     /// The workbook's task whose problems are generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workbook: Option<String>,
-    /// How the workbook's teacher answers.
+    pub workbook: Option<Task>,
+    /// How the workbook's teacher answers; the task's own style if not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub style: Option<String>,
+    pub style: Option<Style>,
+    /// Which part of the task's items is drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// Difficulty, 1 the easiest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u8>,
     /// Problems to generate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
-    /// Rows of the files to read; the rest are counted in the ledger as over the limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
+}
+
+impl Source {
+    /// Writes out what a workbook source leaves unsaid, so that `plan` prints it.
+    pub fn settle(&mut self) {
+        if let Some(task) = self.workbook {
+            let all = task == Task::FactDocuments;
+            self.style.get_or_insert(task.default_style());
+            self.split.get_or_insert(if all { Split::All } else { Split::Train });
+            self.level.get_or_insert(1);
+        }
+    }
 }
 
 /// A curation step.
@@ -55,4 +74,11 @@ pub struct Tokenizer {
     pub vocab_size: usize,
     /// Texts taken from each data set.
     pub data: std::collections::BTreeMap<String, usize>,
+}
+
+impl Data {
+    /// Whether a step compares the records with the recipe's benchmarks.
+    pub fn decontaminates(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Decontaminate(_)))
+    }
 }

@@ -28,6 +28,9 @@ pub struct Benchmark {
     /// Files under the data root.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// File of the answers, where they do not stand beside the questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
     /// Items asked: the first so many of the files, or so many generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
@@ -75,4 +78,11 @@ fn top_p() -> f64 {
 }
 fn one() -> usize {
     1
+}
+
+impl Benchmark {
+    /// Every file it reads, questions and answers.
+    pub fn every_file(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().chain(&self.answers).map(String::as_str)
+    }
 }
