@@ -1,6 +1,7 @@
 //! Records, curation, the workbook, graders, the chat template, the tokenizer and packing: text to tokens.
 //! It must not know tensors.
 
+pub mod grade;
 pub mod record;
 pub mod row;
 pub mod solver;
