@@ -2,6 +2,8 @@
 
 mod change;
 
+pub use change::plain;
+
 use crate::{
     recipe::Recipe,
     stage::{Input, Stage, stages},
