@@ -32,7 +32,7 @@ pub struct Model {
     /// Standard deviation of every matrix at the start.
     pub initializer_range: f64,
     /// Value of the final norm's weights at the start; above 1 it keeps NormHead's logits from being flat.
-    pub final_norm: f64,
+    pub final_norm_init: f64,
 }
 
 impl Default for Model {
@@ -58,7 +58,7 @@ impl Default for Model {
             rms_norm_eps: 1e-6,
             max_position_embeddings: 16384,
             initializer_range: 0.02,
-            final_norm: 1.0,
+            final_norm_init: 1.0,
         }
     }
 }
