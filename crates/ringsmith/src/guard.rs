@@ -23,8 +23,8 @@ pub struct Leak {
 pub fn leak(bench: &mut Bench<'_>) -> Result<Option<Leak>> {
     let mut banned: BTreeMap<String, String> = BTreeMap::new();
     for benchmark in &bench.recipe.eval.benchmarks {
-        for file in benchmark.every_file() {
-            banned.insert(file.to_owned(), format!("the benchmark \"{}\" reads it", benchmark.name));
+        for file in &benchmark.files {
+            banned.insert(file.clone(), format!("the benchmark \"{}\" reads it", benchmark.name));
         }
     }
     for file in eval_files(&bench.data_root)? {

@@ -8,7 +8,7 @@ pub mod preference;
 pub mod train;
 
 pub use data::{Data, Source, Tokenizer};
-pub use eval::{Benchmark, Eval, Group, Release};
+pub use eval::{Eval, Release};
 pub use fault::Fault;
 pub use model::Model;
 pub use preference::Preference;
@@ -210,7 +210,7 @@ impl Data {
                     return at("would train on held-out items; its `split` must be \"train\"");
                 }
                 (None, false) if source.count.is_some() => {
-                    return at("has files, so `count` means nothing; `limit` reads only the first rows");
+                    return at("has files, so `count` means nothing; `take` reads only the first records");
                 }
                 _ => {}
             }
@@ -276,21 +276,6 @@ impl Preference {
         }
         if let Some(pairs) = &self.pairs {
             recipe.known_mix(pairs, "preference.pairs")?;
-        }
-        Ok(())
-    }
-}
-
-impl Eval {
-    fn check(&self) -> Result<(), (String, String)> {
-        for (i, benchmark) in self.benchmarks.iter().enumerate() {
-            if self.benchmarks[..i].iter().any(|b| b.name == benchmark.name) {
-                let said = format!("benchmark \"{}\" is named twice", benchmark.name);
-                return Err((format!("benchmarks.{i}"), said));
-            }
-            if benchmark.samples == 0 {
-                return Err((format!("benchmarks.{i}.samples"), "0 is out of range".into()));
-            }
         }
         Ok(())
     }

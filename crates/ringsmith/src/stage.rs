@@ -225,7 +225,10 @@ impl Stage {
             }
             Stage::Train(phase) => json!({ "seed": seed, "training": recipe.training(*phase) }),
             Stage::Preference => json!({ "seed": seed, "preference": recipe.preference }),
-            Stage::Reference => json!({}),
+            Stage::Reference => {
+                let dpo = recipe.dpo.as_ref();
+                json!({ "average": dpo.map(|d| d.average), "format_mask": dpo.map(|d| d.format_mask) })
+            }
             Stage::Eval(_) => json!({ "seed": seed, "eval": recipe.eval }),
             Stage::Report => json!({ "recipe": recipe.name, "benchmarks": recipe.eval.benchmarks }),
             Stage::Release => json!({ "recipe": recipe.name, "release": recipe.release }),
@@ -244,7 +247,7 @@ pub fn model(recipe: &Recipe, phase: Phase) -> Input {
 /// Every file a benchmark reads.
 pub fn benchmark_files(recipe: &Recipe) -> Vec<String> {
     let mut files: Vec<String> =
-        recipe.eval.benchmarks.iter().flat_map(|b| b.every_file()).map(str::to_owned).collect();
+        recipe.eval.benchmarks.iter().flat_map(|b| b.files.iter().cloned()).collect();
     files.sort();
     files.dedup();
     files

@@ -1,6 +1,7 @@
 //! Where records come from and what is done to them.
 
 use ringsmith_data::workbook::{Split, Style, Task};
+use ringsmith_data::{shape::Fields, step::Step, think::Think};
 use serde::{Deserialize, Serialize};
 
 /// `[data.<name>]`: sources, read in order, and curation steps, applied in order.
@@ -20,9 +21,18 @@ pub struct Source {
     /// Files under the data root (`--data-root`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// Rows to read, over all files; the rest are counted in the ledger as over the limit.
+    /// Column names, where they are unusual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
+    pub fields: Option<Fields>,
+    /// What becomes of the thought in the files' answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think: Option<Think>,
+    /// A system text put before every conversation of the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Records taken from the files, the first ones; the others go to the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub take: Option<u64>,
     /// The workbook's task whose problems are generated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workbook: Option<Task>,
@@ -51,20 +61,6 @@ impl Source {
         }
     }
 }
-
-/// A curation step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    Dedup(Empty),
-    Decontaminate(Empty),
-    Purify(Empty),
-}
-
-/// No settings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
 
 /// `[tokenizer]`: a byte-level BPE trained on the recipe's data. Without this table it is the model path's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

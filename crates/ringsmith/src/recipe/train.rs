@@ -1,5 +1,6 @@
 //! How a model is trained: pretraining and the two SFT stages share one table; DPO has its own.
 
+use ringsmith_model::{head::Divergence, preference::PairLoss};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt};
 
@@ -149,6 +150,9 @@ pub struct Kl {
     pub weight: f64,
     /// The frozen model.
     pub to: Phase,
+    /// `forward` (the default), `reverse`, `jsd` or `k3`.
+    #[serde(default)]
+    pub divergence: Divergence,
     /// Sources it applies to; every source if empty.
     #[serde(default)]
     pub sources: Vec<String>,
@@ -166,15 +170,6 @@ pub struct Sft {
     pub general: Option<Training>,
 }
 
-/// The loss on a pair's log-ratio margin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PairLoss {
-    Sigmoid,
-    Hinge,
-    Ipo,
-}
-
 /// `[dpo]`: preference training on pairs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -185,18 +180,22 @@ pub struct Dpo {
     pub epochs: u32,
     /// Pairs a step.
     pub batch: usize,
-    /// Most tokens of one document of a pair; a pair with a longer one goes to the ledger.
+    /// Most tokens of a pair's two documents together; a longer pair goes to the ledger.
     pub length: usize,
     pub lr: f64,
     #[serde(default = "dpo_beta")]
     pub beta: f64,
-    #[serde(default = "sigmoid")]
+    /// `sigmoid`, `robust`, `hinge` or `ipo`.
+    #[serde(default)]
     pub loss: PairLoss,
     #[serde(default)]
     pub label_smoothing: f64,
     /// Weight of the chosen answers' negative log-likelihood per token.
     #[serde(default)]
     pub nll: f64,
+    /// Mean instead of sum over an answer's tokens.
+    #[serde(default)]
+    pub average: bool,
     /// Restrict the log-ratios to the answer's format tokens.
     #[serde(default)]
     pub format_mask: bool,
@@ -250,7 +249,4 @@ fn dpo_beta() -> f64 {
 }
 fn dpo_warmup() -> f64 {
     0.1
-}
-fn sigmoid() -> PairLoss {
-    PairLoss::Sigmoid
 }
