@@ -65,7 +65,11 @@ impl Args {
 }
 
 /// Reads a recipe and refuses one that would train on a benchmark.
-fn guarded_recipe(file: &Path, store: &crate::store::Store, data_root: &Path) -> Result<crate::recipe::Recipe> {
+fn guarded_recipe(
+    file: &Path,
+    store: &crate::store::Store,
+    data_root: &Path,
+) -> Result<crate::recipe::Recipe> {
     let recipe = crate::recipe::Recipe::read(file)?;
     let mut bench = crate::plan::Bench::new(&recipe, store, data_root);
     let leak = crate::guard::leak(&mut bench)?;

@@ -180,6 +180,7 @@ impl Stage {
                         add(Input::Stage(stage));
                     }
                 }
+                benchmark_files(recipe).into_iter().for_each(|f| add(Input::File(f)));
             }
             Stage::Release => {
                 add(Input::Stage(Stage::Tokenizer));
@@ -230,7 +231,11 @@ impl Stage {
                 json!({ "average": dpo.map(|d| d.average), "format_mask": dpo.map(|d| d.format_mask) })
             }
             Stage::Eval(_) => json!({ "seed": seed, "eval": recipe.eval }),
-            Stage::Report => json!({ "recipe": recipe.name, "benchmarks": recipe.eval.benchmarks }),
+            // The page shows the recipe in full, so any change of it makes the page anew.
+            Stage::Report => {
+                let meaning = serde_json::to_vec(recipe).unwrap_or_default();
+                json!({ "recipe": recipe.name, "meaning": blake3::hash(&meaning).to_hex()[..16] })
+            }
             Stage::Release => json!({ "recipe": recipe.name, "release": recipe.release }),
         }
     }

@@ -16,9 +16,11 @@ use std::{
 
 /// Talk to a model: the store's newest release, or any model folder.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "At a terminal, one conversation goes on until an empty line begins a new one. When stdin is \
+#[command(
+    after_help = "At a terminal, one conversation goes on until an empty line begins a new one. When stdin is \
     no terminal, every line is a question of its own and gets one line of answer.\n\n\
-    Examples:\n  ringsmith chat\n  echo ' Compute (33+11) mod 6.' | ringsmith chat --model DIR")]
+    Examples:\n  ringsmith chat\n  echo ' Compute (33+11) mod 6.' | ringsmith chat --model DIR"
+)]
 pub struct Args {
     /// Model folder in Hugging Face layout; the store's newest release if not said
     #[arg(long, value_name = "DIR")]

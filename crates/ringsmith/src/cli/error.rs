@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_from_other_errors() {
-        let full = Err::<(), _>(io::Error::from(ErrorKind::StorageFull)).context("writing store/x").unwrap_err();
+        let full =
+            Err::<(), _>(io::Error::from(ErrorKind::StorageFull)).context("writing store/x").unwrap_err();
         let said = describe(&full);
         assert!(said.starts_with("writing store/x: ") && said.contains("Finished stages are safe"), "{said}");
         let other = anyhow::anyhow!("no such thing").context("reading y");

@@ -14,9 +14,11 @@ use std::{
 
 /// Show every stage: fresh or stale and why, its full settings, and which input files are missing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status 1 when input files are missing, 2 when the recipe is wrong or would train on \
+#[command(
+    after_help = "Exit status 1 when input files are missing, 2 when the recipe is wrong or would train on \
     a benchmark.\n\nExamples:\n  ringsmith plan recipes/tiny.toml\n  ringsmith plan recipes/real-small.toml \
-    --data-root ../datasets --brief")]
+    --data-root ../datasets --brief"
+)]
 pub struct Args {
     /// The recipe file
     recipe: PathBuf,

@@ -19,9 +19,11 @@ use std::{
 
 /// Run a recipe: every stage that is not in the store yet, in order.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Stopped at any moment, the same command goes on where it was and ends with the same \
+#[command(
+    after_help = "Stopped at any moment, the same command goes on where it was and ends with the same \
     weights. Ctrl-C writes a checkpoint first.\n\nExamples:\n  ringsmith run recipes/tiny.toml\n  \
-    ringsmith run recipes/real-small.toml --data-root ../datasets --store /tmp/real")]
+    ringsmith run recipes/real-small.toml --data-root ../datasets --store /tmp/real"
+)]
 pub struct Args {
     /// The recipe file
     recipe: PathBuf,
@@ -87,7 +89,12 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
         let artifact = store.publish(work, start.elapsed().as_secs_f64())?;
         verified.insert(stage.clone());
         made += 1;
-        writeln!(out, "{stage}: done in {}{}", span(artifact.manifest.seconds), note.map(|n| format!(": {n}")).unwrap_or_default())?;
+        writeln!(
+            out,
+            "{stage}: done in {}{}",
+            span(artifact.manifest.seconds),
+            note.map(|n| format!(": {n}")).unwrap_or_default()
+        )?;
         bench.finished(&stage, artifact);
     }
     bench.save()?;
@@ -105,7 +112,8 @@ fn closing(bench: &Bench<'_>, root: &Path, out: &mut impl Write) -> Result<()> {
     }
     if let Ok(release) = bench.artifact(&Stage::Release) {
         writeln!(out, "model:  {}", release.dir.display())?;
-        let store = if root == Path::new("store") { String::new() } else { format!(" --store {}", root.display()) };
+        let store =
+            if root == Path::new("store") { String::new() } else { format!(" --store {}", root.display()) };
         writeln!(out, "talk to it: ringsmith chat{store}")?;
     }
     Ok(())

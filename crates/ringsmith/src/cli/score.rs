@@ -12,9 +12,11 @@ use std::{
 
 /// Score token sequences: JSON lines on stdin, one line of log-probabilities each on stdout.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Reads {\"input_ids\": [...]} or {\"text\": \"...\"}, writes {\"logprobs\": [...]}: the natural \
+#[command(
+    after_help = "Reads {\"input_ids\": [...]} or {\"text\": \"...\"}, writes {\"logprobs\": [...]}: the natural \
     logarithm of the probability of token i+1 given the tokens up to i, so one number fewer than tokens.\n\
-    input_ids need no tokenizer.\n\nExample:\n  echo '{\"input_ids\": [1, 2, 3]}' | ringsmith score --model DIR")]
+    input_ids need no tokenizer.\n\nExample:\n  echo '{\"input_ids\": [1, 2, 3]}' | ringsmith score --model DIR"
+)]
 pub struct Args {
     /// Model folder in Hugging Face layout
     #[arg(long, value_name = "DIR")]

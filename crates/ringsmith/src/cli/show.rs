@@ -109,7 +109,10 @@ fn ledger(artifact: &Artifact, json: bool, out: &mut impl Write) -> Result<()> {
 /// The newest finished artifact of a stage.
 pub fn newest(store: &Store, stage: &str) -> Result<Artifact> {
     store.newest(stage).with_context(|| {
-        format!("store {} has no finished stage \"{stage}\" (--store says where to look)", store.root().display())
+        format!(
+            "store {} has no finished stage \"{stage}\" (--store says where to look)",
+            store.root().display()
+        )
     })
 }
 

@@ -7,7 +7,10 @@ use ringsmith_data::{
     record::Conversation,
     solver::{Answer, Sampling},
 };
-use ringsmith_model::{Ling, engine::{self, Engine}};
+use ringsmith_model::{
+    Ling,
+    engine::{self, Engine},
+};
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},

@@ -7,7 +7,10 @@ use ringsmith_data::{
     record::Conversation,
     solver::{Answer, Sampling, Solver},
 };
-use ringsmith_eval::{question::questions, run::{Scored, run}};
+use ringsmith_eval::{
+    question::questions,
+    run::{Scored, run},
+};
 use std::{fs, path::Path};
 
 pub fn make(context: &Context<'_>, phase: Phase) -> Result<Outcome> {

@@ -49,7 +49,8 @@ pub fn make(context: &Context<'_>) -> Result<Outcome> {
                     verdict = Verdict::Enough;
                 } else if let Some((question, answer)) = workbook::question(record) {
                     made += 1;
-                    let body = Body::Pair { prompt: question, chosen: answer.into(), rejected: sample.text.clone() };
+                    let body =
+                        Body::Pair { prompt: question, chosen: answer.into(), rejected: sample.text.clone() };
                     pairs.push(pair("rule", record, body));
                 }
             }
@@ -61,15 +62,21 @@ pub fn make(context: &Context<'_>) -> Result<Outcome> {
         let counts = counts.entry("format".into()).or_default();
         let mut made = 0;
         for (i, record) in prompts.iter().enumerate() {
-            let mut rng = Rng::new(&[b"format pair", &context.recipe.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
-            let broken = workbook::question(record).map(|(q, answer)| (q, answer, break_think(answer, &mut rng)));
+            let mut rng =
+                Rng::new(&[b"format pair", &context.recipe.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
+            let broken =
+                workbook::question(record).map(|(q, answer)| (q, answer, break_think(answer, &mut rng)));
             let verdict = match broken {
                 None => Verdict::NoAnswer,
                 Some((_, answer, broken)) if broken == answer => Verdict::Even,
                 Some(_) if made == format.pairs => Verdict::Enough,
                 Some((prompt, answer, rejected)) => {
                     made += 1;
-                    pairs.push(pair("format", record, Body::Pair { prompt, chosen: answer.into(), rejected }));
+                    pairs.push(pair(
+                        "format",
+                        record,
+                        Body::Pair { prompt, chosen: answer.into(), rejected },
+                    ));
                     Verdict::Think
                 }
             };
@@ -79,7 +86,10 @@ pub fn make(context: &Context<'_>) -> Result<Outcome> {
     if let Some(mix) = &preference.pairs {
         let read = records::mix(context, mix)?;
         if let Some(record) = read.iter().find(|r| !matches!(r.body, Body::Pair { .. })) {
-            anyhow::bail!("record {} of preference.pairs is no pair of a better and a worse answer", record.id);
+            anyhow::bail!(
+                "record {} of preference.pairs is no pair of a better and a worse answer",
+                record.id
+            );
         }
         pairs.extend(read);
     }
@@ -121,12 +131,10 @@ fn judge(record: &Record, sample: &Answer) -> Result<Verdict> {
     let reference = record.answer.as_deref();
     let mut failed = None;
     let class = grade::grade(sample, |body| match (task, reference) {
-        (Some(task), Some(reference)) => {
-            grade::workbook::right(task, reference, body).unwrap_or_else(|e| {
-                failed = Some(e);
-                false
-            })
-        }
+        (Some(task), Some(reference)) => grade::workbook::right(task, reference, body).unwrap_or_else(|e| {
+            failed = Some(e);
+            false
+        }),
         (None, Some(reference)) => math::boxed(body).is_some_and(|answer| math::equal(answer, reference)),
         (_, None) => true,
     });
@@ -152,7 +160,8 @@ mod tests {
 
     #[test]
     fn samples_are_judged_by_rule() {
-        let turns = vec![Turn::new(Role::User, " 4+5?"), Turn::new(Role::Assistant, "<think> 9</think>\\boxed{9}")];
+        let turns =
+            vec![Turn::new(Role::User, " 4+5?"), Turn::new(Role::Assistant, "<think> 9</think>\\boxed{9}")];
         let record = Record {
             id: "s:1".into(),
             source: "s".into(),

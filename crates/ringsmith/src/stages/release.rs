@@ -34,7 +34,11 @@ fn card(context: &Context<'_>, params: usize) -> Result<String> {
     if !release.about.is_empty() {
         writeln!(card, "{}\n", release.about.trim())?;
     }
-    writeln!(card, "{params} parameters, trained by ringsmith from the recipe `{}` (model `{}`).\n", recipe.name, release.model)?;
+    writeln!(
+        card,
+        "{params} parameters, trained by ringsmith from the recipe `{}` (model `{}`).\n",
+        recipe.name, release.model
+    )?;
     if let Ok(report) = context.bench.artifact(&Stage::Report) {
         let path = report.path("report.txt");
         let table = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -45,7 +49,12 @@ fn card(context: &Context<'_>, params: usize) -> Result<String> {
         if let Ok(artifact) = context.bench.artifact(&stage)
             && stage != Stage::Release
         {
-            writeln!(card, "| {stage} | `{}` | `{}` |", artifact.manifest.key, &artifact.manifest.output[..16])?;
+            writeln!(
+                card,
+                "| {stage} | `{}` | `{}` |",
+                artifact.manifest.key,
+                &artifact.manifest.output[..16]
+            )?;
         }
     }
     Ok(card)
