@@ -1,0 +1,130 @@
+//! `ringsmith run`: makes every stage that is not in the store.
+
+use super::{End, guarded_recipe};
+use crate::{
+    plan::{Bench, Plan, Resolved},
+    progress::span,
+    stage::{Input, Stage, stages},
+    stages::{self, Context, Outcome},
+    store::Store,
+};
+use anyhow::{Context as _, Result, bail};
+use std::{
+    collections::HashSet,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+/// Run a recipe: every stage that is not in the store yet, in order.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Stopped at any moment, the same command goes on where it was and ends with the same \
+    weights. Ctrl-C writes a checkpoint first.\n\nExamples:\n  ringsmith run recipes/tiny.toml\n  \
+    ringsmith run recipes/real-small.toml --data-root ../datasets --store /tmp/real"
+)]
+pub struct Args {
+    /// The recipe file
+    recipe: PathBuf,
+    /// Folder that the recipe's file names start from
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    data_root: PathBuf,
+    /// Threads to use; all processors if not said. The result does not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub fn run(args: &Args, root: &Path) -> Result<End> {
+    let store = Store::open(root)?;
+    let recipe = guarded_recipe(&args.recipe, &store, &args.data_root)?;
+    let mut bench = Bench::new(&recipe, &store, &args.data_root);
+    let plan = Plan::new(&mut bench)?;
+    bench.save()?;
+    let missing = plan.missing();
+    if !missing.is_empty() {
+        bail!(
+            "{}: input files are not under {} (--data-root says where they are): {}",
+            args.recipe.display(),
+            args.data_root.display(),
+            missing.join(", ")
+        );
+    }
+    let mut out = std::io::stdout().lock();
+    if plan.is_fresh() {
+        writeln!(out, "everything is fresh: all {} stages are in {}", plan.stages.len(), root.display())?;
+        closing(&bench, root, &mut out)?;
+        return Ok(End::Done);
+    }
+    stages::use_threads(args.threads)?;
+    let stop = stop_flag()?;
+    let mut verified = HashSet::new();
+    let begun = Instant::now();
+    let mut made = 0;
+    for stage in stages(&recipe) {
+        let manifest = match bench.resolve(&stage)? {
+            Resolved::Ready(manifest) => manifest,
+            Resolved::Waiting(stages) => bail!("stage {stage} comes before {}", stages[0]),
+            Resolved::Missing(files) => bail!("stage {stage}: input {} is gone", files.join(", ")),
+        };
+        if bench.find(&stage, &manifest)?.is_some() {
+            continue;
+        }
+        for input in stage.inputs(&recipe) {
+            if let Input::Stage(before) = input
+                && verified.insert(before.clone())
+            {
+                bench.artifact(&before)?.verify()?;
+            }
+        }
+        eprintln!("{stage}");
+        let start = Instant::now();
+        let work = store.begin(*manifest)?;
+        let context = Context { recipe: &recipe, bench: &bench, stop: &stop, dir: &work.dir };
+        let outcome = stages::make(&stage, &context).with_context(|| format!("stage {stage}"))?;
+        let Outcome::Done(note) = outcome else {
+            eprintln!("{stage}: stopped; the same command goes on from here");
+            return Ok(End::Stopped);
+        };
+        let artifact = store.publish(work, start.elapsed().as_secs_f64())?;
+        verified.insert(stage.clone());
+        made += 1;
+        writeln!(
+            out,
+            "{stage}: done in {}{}",
+            span(artifact.manifest.seconds),
+            note.map(|n| format!(": {n}")).unwrap_or_default()
+        )?;
+        bench.finished(&stage, artifact);
+    }
+    bench.save()?;
+    writeln!(out, "\n{made} stages made in {}\n", span(begun.elapsed().as_secs_f64()))?;
+    closing(&bench, root, &mut out)?;
+    Ok(End::Done)
+}
+
+/// The table, and where to go from here.
+fn closing(bench: &Bench<'_>, root: &Path, out: &mut impl Write) -> Result<()> {
+    if let Ok(report) = bench.artifact(&Stage::Report) {
+        let table = report.path("report.txt");
+        write!(out, "{}", std::fs::read_to_string(&table).with_context(|| table.display().to_string())?)?;
+        writeln!(out, "\nreport: {}", report.path("report.html").display())?;
+    }
+    if let Ok(release) = bench.artifact(&Stage::Release) {
+        writeln!(out, "model:  {}", release.dir.display())?;
+        let store =
+            if root == Path::new("store") { String::new() } else { format!(" --store {}", root.display()) };
+        writeln!(out, "talk to it: ringsmith chat{store}")?;
+    }
+    Ok(())
+}
+
+/// Set by the first Ctrl-C (or SIGTERM); a second one ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
