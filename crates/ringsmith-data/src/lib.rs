@@ -11,6 +11,8 @@ pub mod row;
 pub mod row_file;
 pub mod shape;
 pub mod solver;
+pub mod source;
 pub mod template;
+pub mod think;
 pub mod tokenizer;
 pub mod tokenizer_config;
