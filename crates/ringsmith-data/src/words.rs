@@ -10,17 +10,21 @@ const SIGNS: &str = "+-*/=<>^%";
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
+    let mut last = ' ';
     for c in text.chars() {
         if c.is_alphanumeric() && !is_unspaced(c) {
             word.extend(c.to_lowercase());
+            last = c;
             continue;
         }
         if !word.is_empty() {
             words.push(std::mem::take(&mut word));
         }
-        if is_unspaced(c) || SIGNS.contains(c) {
+        // A ruler of dashes is one sign.
+        if is_unspaced(c) || SIGNS.contains(c) && last != c {
             words.push(c.into());
         }
+        last = c;
     }
     if !word.is_empty() {
         words.push(word);
@@ -53,6 +57,7 @@ mod tests {
     fn words_ignore_dress_and_keep_arithmetic() {
         assert_eq!(words("Solve  $3Y+6=15$, please!"), ["solve", "3y", "+", "6", "=", "15", "please"]);
         assert_ne!(words("x+1"), words("x-1"));
+        assert_eq!(words("a ------ b - - c"), ["a", "-", "b", "-", "-", "c"]);
         assert_eq!(words("细胞a b"), ["细", "胞", "a", "b"]);
         let (one, two) = (words("A b c d"), words("x a, B. c"));
         assert_eq!(ngrams(&one, 3)[0], ngrams(&two, 3)[1]);

@@ -157,6 +157,7 @@ fn faults() {
         (json!({"messages": [user]}), Reason::EmptyAnswer, "User"),
         (json!({"messages": []}), Reason::EmptyPrompt, ""),
         (json!({"question": "Q", "answer": " \n"}), Reason::EmptyAnswer, ""),
+        (json!({"problem": "Q", "answer": null}), Reason::EmptyAnswer, ""),
         (json!({"question": " ", "answer": "A"}), Reason::EmptyPrompt, ""),
         (json!({"prompt": "Q", "chosen": "C", "rejected": ""}), Reason::EmptyAnswer, "rejected"),
         (json!({"text": ""}), Reason::EmptyAnswer, ""),

@@ -6,7 +6,7 @@ use crate::tokenizer::{THINK, THINK_END};
 use crate::words::{ngrams, words};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// Drops records that would teach a broken habit. Each check can be switched off.
@@ -58,7 +58,7 @@ static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
             r"(?i)\b(?:see|refer to|look at|in|from|based on) the (?:{figure} (?:below|above|shown)|(?:following|attached|given) {figure})\b"
         ),
         format!(r"(?i)\bthe {figure} (?:shown )?(?:below|above)\b"),
-        "如图|下图|上图".into(),
+        "如[上下]?图[所，,]|[见在由据][上下]图|[上下]图(?:中|所示)".into(),
     ];
     Regex::new(&pattern.join("|")).expect("a valid pattern")
 });
@@ -144,7 +144,7 @@ impl Purify {
             return Some(Fault::new(Reason::Repetition, format!("{times} times on end: {passage}")));
         }
         let passages = ngrams(&words, LONG_PASSAGE);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let again = passages.iter().filter(|passage| !seen.insert(**passage)).count();
         let share = again as f64 / passages.len().max(1) as f64;
         let fault = || format!("{:.0} % of its passages occurred before", 100.0 * share);
@@ -216,6 +216,8 @@ mod tests {
         let doubts: String =
             (0..60).map(|i| format!("Wait, no, let me check {i}+{} again. ", i * 3)).collect();
         assert_eq!(reason("Q", &doubts), None);
+        let table = format!("| a | b |\n|{}|\n| 1 | 2 |\n", "-".repeat(200));
+        assert_eq!(reason("Q", &table), None);
         let fault = Purify::default().fault(&record("a:1", "Q", &"Wait, no, wait. ".repeat(40))).unwrap();
         assert!(fault.evidence.contains("times on end: wait no wait"), "{}", fault.evidence);
         assert_eq!(
@@ -264,7 +266,7 @@ mod tests {
         ] {
             assert_eq!(reason(prompt, "7"), Some(Reason::NeedsImage), "{prompt}");
         }
-        for prompt in ["Draw the graph of f.", "Describe an image of a sunset.", "Figure out the answer."] {
+        for prompt in ["将以下图像描述一下。", "Draw the graph of f.", "Describe an image of a sunset.", "Figure out the answer."] {
             assert_eq!(reason(prompt, "7"), None, "{prompt}");
         }
     }
