@@ -88,6 +88,9 @@ impl ChatTokenizer {
             let (Some(asked), Some(said)) = (before.strip_prefix(&done), after.strip_prefix(&before)) else {
                 bail!("turn {}: the chat template rewrites what stands before it", i + 1);
             };
+            if !said.contains(turn.text.trim()) {
+                bail!("turn {}: the chat template leaves out part of the answer", i + 1);
+            }
             // The answer's tokens must not depend on how its beginning was cut, so the parts are encoded apart.
             let end = guarded.last(said, stop_text).unwrap_or(said.trim_end_matches('\n').len());
             sample.tokens.extend(guarded.encode(&self.tokenizer, asked)?);
@@ -261,6 +264,18 @@ mod tests {
         let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
         assert_eq!(fault.reason, Reason::BadConversation);
         assert!(fault.evidence.contains("turn 3"), "{}", fault.evidence);
+        // Nor may a template take the thought out of what is to be learned.
+        let chat = with_template(&CHATML.replace("message.content", "message.content.split('</think>')[-1]"));
+        let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
+        assert!(fault.evidence.contains("leaves out"), "{}", fault.evidence);
+        // Role names by filters, no stop token.
+        let chat = with_template(
+            "{% for m in messages %}{% set role = m['role'] | lower %}{% if role == 'user' %}{% set role = 'human' %}\
+             {% endif %}{{ '<role>' + role | upper + '</role>' + m['content'] }}{% endfor %}\
+             {% if add_generation_prompt %}{{ '<role>ASSISTANT</role>' }}{% endif %}",
+        );
+        let sample = one(&chat, &self::chat(&TALK[..3]));
+        assert_eq!(sample.tokens, one(&bailing(), &self::chat(&TALK[..3])).tokens);
         let chat = with_template("{{ raise_exception('no tools, please') }}");
         let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
         assert!(fault.evidence.contains("no tools, please"), "{}", fault.evidence);

@@ -36,7 +36,7 @@ pub struct Files {
     /// Paths below the data root, read in this order.
     pub files: Vec<PathBuf>,
     /// Column names, where they are unusual.
-    pub fields: Option<Fields>,
+    pub fields: Option<Box<Fields>>,
     /// What to do with the thought; by default it is kept as the row has it.
     pub think: Think,
     /// A system text put before every conversation.
@@ -66,7 +66,7 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files: Vec<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fields: Option<Fields>,
+    fields: Option<Box<Fields>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     think: Option<Think>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,7 +195,7 @@ pub struct Records<'a> {
 
 impl Records<'_> {
     fn record(&mut self, row: read::Row, id: String) -> Result<Record, Fault> {
-        let mut record = shape::record(&row?, self.name, id, self.files.fields.as_ref())?;
+        let mut record = shape::record(&row?, self.name, id, self.files.fields.as_deref())?;
         self.files.think.apply(&mut record)?;
         if let Some(system) = &self.files.system {
             put_system(&mut record.body, system);

@@ -118,7 +118,7 @@ mod tests {
             record("b:1", "How many  legs have seven spiders?", "Fifty-six."),
             record("a:2", "The benchmark asks this very question here.", "Yes."),
             record("a:3", "Why?", "<think>Since"),
-            record("b:2", "Tell me everything.", &"I know something else. ".repeat(1).repeat(3)),
+            record("b:2", "Tell me everything.", &"I know something else. ".repeat(3)),
             record("b:3", "Tell me.", &(0..90).map(|i| format!("{i} ")).collect::<String>()),
         ];
         let items = [BenchmarkItem {

@@ -43,7 +43,7 @@ pub struct Tokenizer {
     /// The same without control tokens, for text.
     plain: tokenizers::Tokenizer,
     json: String,
-    /// Control tokens (special tokens and the think tags) by their text.
+    /// Control tokens (special tokens, the stop token and the think tags) by their text.
     control: BTreeMap<String, u32>,
     /// Matches any of them; none where there are none.
     pattern: Option<Regex>,
@@ -70,7 +70,7 @@ impl Tokenizer {
         if let Some(added) = value.get_mut("added_tokens").and_then(Value::as_array_mut) {
             added.retain(|token| {
                 let text = token["content"].as_str().unwrap_or_default();
-                let keep = token["special"] != true && text != THINK && text != THINK_END;
+                let keep = token["special"] != true && ![THINK, THINK_END, &config.eos_token].contains(&text);
                 if let (false, Some(id)) = (keep, full.token_to_id(text)) {
                     control.insert(text.to_owned(), id);
                 }
@@ -241,7 +241,10 @@ mod tests {
         }
         let ids = tokenizer.encode("<think>a</think>b").unwrap();
         assert_eq!((ids[0], ids[2]), (5, 6));
-        // A plain encoder of another maker sees the think tags in a decoded answer.
+        // Others who read the files see the same tokens, and skip all but the think tags.
+        let text = "<role>HUMAN</role> Lea has 12<role>ASSISTANT</role><think>a</think> b<|endoftext|>";
+        let theirs = tokenizer.full.encode_fast(text, true).unwrap();
+        assert_eq!(theirs.get_ids(), tokenizer.encode(text).unwrap());
         assert_eq!(tokenizer.full.decode(&ids, true).unwrap(), "<think>a</think>b");
     }
 

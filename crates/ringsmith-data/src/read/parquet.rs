@@ -117,8 +117,10 @@ mod tests {
             rows(File::open(&path)?, "a.parquet".into())?.map(|row| Ok(row?.unwrap())).collect()
         };
         let messages = json!([{"role": "user", "content": "Q"}, {"role": "assistant", "content": null}]);
-        let expected =
-            [json!({"n": 7, "raw": "r1", "messages": messages}), json!({"n": null, "raw": "é", "messages": []})];
+        let expected = [
+            json!({"n": 7, "raw": "r1", "messages": messages}),
+            json!({"n": null, "raw": "é", "messages": []}),
+        ];
         assert_eq!(read().unwrap(), expected);
         for end in [0, 3, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..end]).unwrap();

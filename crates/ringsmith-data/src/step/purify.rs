@@ -266,7 +266,12 @@ mod tests {
         ] {
             assert_eq!(reason(prompt, "7"), Some(Reason::NeedsImage), "{prompt}");
         }
-        for prompt in ["将以下图像描述一下。", "Draw the graph of f.", "Describe an image of a sunset.", "Figure out the answer."] {
+        for prompt in [
+            "将以下图像描述一下。",
+            "Draw the graph of f.",
+            "Describe an image of a sunset.",
+            "Figure out the answer.",
+        ] {
             assert_eq!(reason(prompt, "7"), None, "{prompt}");
         }
     }
