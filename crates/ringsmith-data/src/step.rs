@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// One curation step as it stands in a recipe, for example `{ decontaminate = { ngram = 8 } }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     Dedup(Dedup),
     Decontaminate(Decontaminate),
