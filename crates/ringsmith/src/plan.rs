@@ -135,6 +135,12 @@ impl<'a> Bench<'a> {
         self.done.insert(stage.clone(), artifact);
     }
 
+    /// Makes the stages found or made by this run the store's current ones.
+    pub fn remember(&self) -> Result<()> {
+        let keys = self.done.values().map(|a| (a.manifest.stage.clone(), a.manifest.key.clone()));
+        self.store.set_current(keys.collect())
+    }
+
     /// A finished stage.
     pub fn artifact(&self, stage: &Stage) -> Result<&Artifact> {
         self.done.get(stage).ok_or_else(|| anyhow::anyhow!("stage {stage} has not been made"))
@@ -179,7 +185,7 @@ fn item(bench: &mut Bench<'_>, stage: &Stage) -> Result<Item> {
         missing: Vec::new(),
         config,
     };
-    let before = bench.store.newest(&name);
+    let before = bench.store.current(&name);
     match bench.resolve(stage)? {
         Resolved::Missing(files) => {
             item.state = State::MissingInput;

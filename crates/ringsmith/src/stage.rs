@@ -234,7 +234,7 @@ impl Stage {
             // The page shows the recipe in full, so any change of it makes the page anew.
             Stage::Report => {
                 let meaning = serde_json::to_vec(recipe).unwrap_or_default();
-                json!({ "recipe": recipe.name, "meaning": blake3::hash(&meaning).to_hex()[..16] })
+                json!({ "recipe": recipe.name, "recipe_digest": blake3::hash(&meaning).to_hex()[..16] })
             }
             Stage::Release => json!({ "recipe": recipe.name, "release": recipe.release }),
         }

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 /// What a stage works with.
@@ -30,6 +31,8 @@ pub struct Context<'a> {
     pub stop: &'a AtomicBool,
     /// The stage's own folder.
     pub dir: &'a Path,
+    /// At most this much training is lost to a kill.
+    pub checkpoint_every: Duration,
 }
 
 /// How a stage ended, short of an error.

@@ -13,12 +13,17 @@ pub use manifest::{Key, Manifest, Output};
 
 use anyhow::{Context, Result, bail, ensure};
 use std::{
+    collections::BTreeMap,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 const MANIFEST: &str = "manifest.json";
+
+/// Which artifact of each stage the last complete run ended with, for `show`, `chat` and the plan's reasons.
+/// Only a pointer: nothing is lost with it.
+const CURRENT: &str = "current.json";
 
 /// Files that tell of a run but do not determine its result, so they enter no digest.
 const NOTES: &[&str] = &["metrics.jsonl", "timing.json"];
@@ -100,9 +105,26 @@ impl Store {
         Ok(Some(artifact))
     }
 
-    /// The newest finished artifact of a stage, whatever its key; unreadable ones are passed over, since this
-    /// only serves to explain.
-    pub fn newest(&self, stage: &str) -> Option<Artifact> {
+    /// The artifact of a stage that the last complete run found or made; without one, the newest.
+    pub fn current(&self, stage: &str) -> Option<Artifact> {
+        let key = self.pointers().remove(stage);
+        key.and_then(|key| self.find(stage, &key).ok().flatten()).or_else(|| self.newest(stage))
+    }
+
+    /// Sets the current artifacts of some stages; the others stay as they are.
+    pub fn set_current(&self, keys: BTreeMap<String, Key>) -> Result<()> {
+        let mut all = self.pointers();
+        all.extend(keys);
+        write_durably(&self.root.join(CURRENT), &serde_json::to_vec_pretty(&all)?)
+    }
+
+    fn pointers(&self) -> BTreeMap<String, Key> {
+        let bytes = fs::read(self.root.join(CURRENT)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// The newest finished artifact of a stage, whatever its key; unreadable ones are passed over.
+    fn newest(&self, stage: &str) -> Option<Artifact> {
         let entries = fs::read_dir(self.root.join(stage)).ok()?;
         entries
             .flatten()
@@ -225,7 +247,6 @@ fn sync_dir(dir: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::collections::BTreeMap;
 
     fn manifest(lr: f64) -> Manifest {
         Manifest::new("sft.reason", 1, json!({ "lr": lr }), BTreeMap::new())
@@ -252,6 +273,19 @@ mod tests {
         assert_eq!(found.manifest, first.manifest);
         assert!(!store.unfinished("sft.reason", &first.manifest.key));
         assert!(store.find("dpo", &first.manifest.key).unwrap().is_none());
+    }
+
+    #[test]
+    fn current_is_what_the_last_run_ended_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert!(store.current("sft.reason").is_none());
+        let first = publish(&store, 1.0, "a");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let second = publish(&store, 2.0, "b");
+        assert_eq!(store.current("sft.reason").unwrap().manifest.key, second.manifest.key);
+        store.set_current(BTreeMap::from([("sft.reason".into(), first.manifest.key.clone())])).unwrap();
+        assert_eq!(store.current("sft.reason").unwrap().manifest.key, first.manifest.key);
     }
 
     #[test]

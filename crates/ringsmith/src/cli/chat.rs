@@ -1,6 +1,6 @@
 //! `ringsmith chat`: a conversation with a model.
 
-use super::{End, show::newest};
+use super::{End, show::current};
 use crate::{stages::answer::Local, store::Store};
 use anyhow::Result;
 use ringsmith_data::{
@@ -14,7 +14,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-/// Talk to a model: the store's newest release, or any model folder.
+/// Talk to a model: the store's release, or any model folder.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "At a terminal, one conversation goes on until an empty line begins a new one. When stdin is \
@@ -22,7 +22,7 @@ use std::{
     Examples:\n  ringsmith chat\n  echo ' Compute (33+11) mod 6.' | ringsmith chat --model DIR"
 )]
 pub struct Args {
-    /// Model folder in Hugging Face layout; the store's newest release if not said
+    /// Model folder in Hugging Face layout; the store's release if not said
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// System text put before every conversation
@@ -47,7 +47,7 @@ pub fn run(args: &Args, store: &Path) -> Result<End> {
     crate::stages::use_threads(args.threads)?;
     let dir = match &args.model {
         Some(dir) => dir.clone(),
-        None => newest(&Store::look(store), "release")?.dir,
+        None => current(&Store::look(store), "release")?.dir,
     };
     let stop = AtomicBool::new(false);
     let mut solver = Local::new(Ling::load(&dir)?, &dir, &stop)?;

@@ -14,7 +14,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Run a recipe: every stage that is not in the store yet, in order.
@@ -33,6 +33,9 @@ pub struct Args {
     /// Threads to use; all processors if not said. The result does not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Seconds between checkpoints, the most work that a kill can lose
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    checkpoint_every: f64,
 }
 
 pub fn run(args: &Args, root: &Path) -> Result<End> {
@@ -53,6 +56,7 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
     let mut out = std::io::stdout().lock();
     if plan.is_fresh() {
         writeln!(out, "everything is fresh: all {} stages are in {}", plan.stages.len(), root.display())?;
+        bench.remember()?;
         closing(&bench, root, &mut out)?;
         return Ok(End::Done);
     }
@@ -61,7 +65,9 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
     let mut verified = HashSet::new();
     let begun = Instant::now();
     let mut made = 0;
-    for stage in stages(&recipe) {
+    let checkpoint_every =
+        Duration::try_from_secs_f64(args.checkpoint_every).context("--checkpoint-every")?;
+    for (stage, item) in stages(&recipe).into_iter().zip(&plan.stages) {
         let manifest = match bench.resolve(&stage)? {
             Resolved::Ready(manifest) => manifest,
             Resolved::Waiting(stages) => bail!("stage {stage} comes before {}", stages[0]),
@@ -77,10 +83,11 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
                 bench.artifact(&before)?.verify()?;
             }
         }
-        eprintln!("{stage}");
+        eprintln!("{}", super::plan::line(item));
         let start = Instant::now();
         let work = store.begin(*manifest)?;
-        let context = Context { recipe: &recipe, bench: &bench, stop: &stop, dir: &work.dir };
+        let context =
+            Context { recipe: &recipe, bench: &bench, stop: &stop, dir: &work.dir, checkpoint_every };
         let outcome = stages::make(&stage, &context).with_context(|| format!("stage {stage}"))?;
         let Outcome::Done(note) = outcome else {
             eprintln!("{stage}: stopped; the same command goes on from here");
@@ -98,6 +105,7 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
         bench.finished(&stage, artifact);
     }
     bench.save()?;
+    bench.remember()?;
     writeln!(out, "\n{made} stages made in {}\n", span(begun.elapsed().as_secs_f64()))?;
     closing(&bench, root, &mut out)?;
     Ok(End::Done)

@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// The newest report: every model by task, with counts and 95 % intervals
+    /// The last run's report: every model by task, with counts and 95 % intervals
     Report {
         /// Print report.json as it is
         #[arg(long)]
@@ -34,7 +34,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// The newest manifest of a stage: key, settings, inputs, outputs
+    /// A stage's manifest: key, settings, inputs, outputs
     Stage {
         /// The stage's name, as plan prints it; all of them if not said
         name: Option<String>,
@@ -49,7 +49,7 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
     let mut out = io::stdout().lock();
     match &args.what {
         What::Report { json } => {
-            let report = newest(&store, "report")?;
+            let report = current(&store, "report")?;
             let path = report.path(if *json { "report.json" } else { "report.txt" });
             let mut file = File::open(&path).with_context(|| path.display().to_string())?;
             io::copy(&mut file, &mut out)?;
@@ -60,7 +60,7 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
                 None => stage_names(root)?,
             };
             for name in names {
-                let artifact = newest(&store, &name)?;
+                let artifact = current(&store, &name)?;
                 if artifact.manifest.outputs.contains_key("ledger.jsonl") {
                     ledger(&artifact, *json, &mut out)?;
                 } else if stage.is_some() {
@@ -74,7 +74,7 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
                 None => stage_names(root)?,
             };
             for name in names {
-                let manifest = newest(&store, &name)?.manifest;
+                let manifest = current(&store, &name)?.manifest;
                 if *json {
                     writeln!(out, "{}", serde_json::to_string_pretty(&manifest)?)?;
                     continue;
@@ -106,9 +106,9 @@ fn ledger(artifact: &Artifact, json: bool, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The newest finished artifact of a stage.
-pub fn newest(store: &Store, stage: &str) -> Result<Artifact> {
-    store.newest(stage).with_context(|| {
+/// The current artifact of a stage.
+pub fn current(store: &Store, stage: &str) -> Result<Artifact> {
+    store.current(stage).with_context(|| {
         format!(
             "store {} has no finished stage \"{stage}\" (--store says where to look)",
             store.root().display()
@@ -123,7 +123,7 @@ fn stage_names(root: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> = entries
         .flatten()
         .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|name| store.newest(name).is_some())
+        .filter(|name| store.current(name).is_some())
         .collect();
     names.sort();
     Ok(names)

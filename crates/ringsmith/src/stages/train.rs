@@ -14,10 +14,6 @@ use ringsmith_model::{
     objective::{self, Objective},
     train::{self, Job, Metrics, Step},
 };
-use std::time::Duration;
-
-/// At most this much work is lost to a kill.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
 /// What the stages have in common, taken from either table.
 struct Spec<'a> {
@@ -129,7 +125,7 @@ pub fn make(context: &Context<'_>, phase: Phase) -> Result<Outcome> {
         steps,
         batch: &batch,
         stop: context.stop,
-        checkpoint_every: CHECKPOINT_EVERY,
+        checkpoint_every: context.checkpoint_every,
         progress: &mut progress,
     })?;
     if let Some(bar) = bar {
