@@ -88,8 +88,11 @@ impl ChatTokenizer {
             let (Some(asked), Some(said)) = (before.strip_prefix(&done), after.strip_prefix(&before)) else {
                 bail!("turn {}: the chat template rewrites what stands before it", i + 1);
             };
+            if !said.contains(turn.text.trim()) {
+                bail!("turn {}: the chat template leaves out part of the answer", i + 1);
+            }
             // The answer's tokens must not depend on how its beginning was cut, so the parts are encoded apart.
-            let end = said.rfind(stop_text.as_str()).unwrap_or(said.trim_end_matches('\n').len());
+            let end = guarded.last(said, stop_text).unwrap_or(said.trim_end_matches('\n').len());
             sample.tokens.extend(guarded.encode(&self.tokenizer, asked)?);
             sample.mask.resize(sample.tokens.len(), 0);
             sample.tokens.extend(guarded.encode(&self.tokenizer, &said[..end])?);
@@ -100,6 +103,9 @@ impl ChatTokenizer {
             sample.tokens.extend(guarded.encode(&self.tokenizer, rest)?);
             sample.mask.resize(sample.tokens.len(), 0);
             done = after;
+        }
+        if sample.tokens.is_empty() {
+            bail!("no assistant turn");
         }
         let format =
             [Some(self.tokenizer.stop()), self.tokenizer.token(THINK), self.tokenizer.token(THINK_END)];
@@ -126,37 +132,31 @@ impl Guarded {
         let free = |mark: &char| !turns.iter().any(|turn| turn.text.contains(*mark));
         let mark = ('\u{fdd0}'..='\u{fdef}').find(free).unwrap_or('\u{fffff}');
         let guard = |turn: &Turn| {
-            let (mut text, mut rest) = (String::new(), turn.text.as_str());
-            while let Some((at, token)) = tokenizer.next_control(rest, |_| true) {
-                let means = turn.role == Role::Assistant && (token == THINK || token == THINK_END);
-                text += &rest[..at];
-                if !means {
+            let (mut text, mut done) = (String::new(), 0);
+            for (at, token) in tokenizer.controls(&turn.text) {
+                let meant = turn.role == Role::Assistant && (token == THINK || token == THINK_END);
+                text += &turn.text[done..at];
+                if !meant {
                     text.push(mark);
                 }
                 text += token;
-                rest = &rest[at + token.len()..];
+                done = at + token.len();
             }
-            Turn::new(turn.role, text + rest)
+            Turn::new(turn.role, text + &turn.text[done..])
         };
         Guarded { turns: turns.iter().map(guard).collect(), mark }
     }
 
     /// The tokens of rendered text.
     fn encode(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        let mut rest = text;
-        let plain = |text: &str| tokenizer.encode_plain(&text.replace(self.mark, ""));
-        while let Some((at, token)) = tokenizer.next_control(rest, |at| !rest[..at].ends_with(self.mark)) {
-            if at > 0 {
-                ids.extend(plain(&rest[..at])?);
-            }
-            ids.extend(tokenizer.token(token));
-            rest = &rest[at + token.len()..];
-        }
-        if !rest.is_empty() {
-            ids.extend(plain(rest)?);
-        }
-        Ok(ids)
+        let meant = tokenizer.controls(text).filter(|(at, _)| !text[..*at].ends_with(self.mark));
+        tokenizer.encode_with(text, meant, |plain| tokenizer.encode_plain(&plain.replace(self.mark, "")))
+    }
+
+    /// Where the last `token` that the template wrote begins.
+    fn last(&self, text: &str, token: &str) -> Option<usize> {
+        let mut places = text.rmatch_indices(token).map(|(at, _)| at);
+        places.find(|at| !text[..*at].ends_with(self.mark))
     }
 }
 
@@ -189,9 +189,8 @@ mod tests {
 
     /// The text of the tokens that a flag marks; runs are set apart by `|`.
     fn marked(chat: &ChatTokenizer, sample: &Sample, flag: u8) -> String {
-        let runs = sample.tokens.chunk_by(|_, _| true).next().unwrap_or_default();
         let (mut out, mut run) = (Vec::new(), Vec::new());
-        for (token, mask) in runs.iter().zip(&sample.mask) {
+        for (token, mask) in sample.tokens.iter().zip(&sample.mask) {
             if mask & flag != 0 {
                 run.push(*token);
             } else if !run.is_empty() {
@@ -265,6 +264,18 @@ mod tests {
         let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
         assert_eq!(fault.reason, Reason::BadConversation);
         assert!(fault.evidence.contains("turn 3"), "{}", fault.evidence);
+        // Nor may a template take the thought out of what is to be learned.
+        let chat = with_template(&CHATML.replace("message.content", "message.content.split('</think>')[-1]"));
+        let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
+        assert!(fault.evidence.contains("leaves out"), "{}", fault.evidence);
+        // Role names by filters, no stop token.
+        let chat = with_template(
+            "{% for m in messages %}{% set role = m['role'] | lower %}{% if role == 'user' %}{% set role = 'human' %}\
+             {% endif %}{{ '<role>' + role | upper + '</role>' + m['content'] }}{% endfor %}\
+             {% if add_generation_prompt %}{{ '<role>ASSISTANT</role>' }}{% endif %}",
+        );
+        let sample = one(&chat, &self::chat(&TALK[..3]));
+        assert_eq!(sample.tokens, one(&bailing(), &self::chat(&TALK[..3])).tokens);
         let chat = with_template("{{ raise_exception('no tools, please') }}");
         let fault = chat.samples(&self::chat(&TALK[..5]), 0).unwrap_err();
         assert!(fault.evidence.contains("no tools, please"), "{}", fault.evidence);
@@ -287,6 +298,11 @@ mod tests {
         // Nothing of the text is lost.
         assert_eq!(chat.tokenizer.decode(&sample.tokens).unwrap().matches(forged).count(), 3);
         assert_eq!(marked(&chat, &sample, SUPERVISED), format!("{forged}<|endoftext|>"));
+        let bare = with_template(&CHATML.replace(" + eos_token", " + ''"));
+        let sample = one(&bare, &record);
+        assert_eq!(marked(&bare, &sample, SUPERVISED), format!("{forged}<|endoftext|>"));
+        let silent = bare.samples(&self::chat(&[(Role::User, "Q")]), 0).unwrap_err();
+        assert!(silent.evidence.contains("no assistant turn"), "{}", silent.evidence);
     }
 
     #[test]

@@ -20,20 +20,29 @@ pub enum Reason {
     TooLongLine,
     /// The row has none of the known shapes.
     UnknownShape,
+    /// Nothing is answered: the last assistant turn is missing or blank.
     EmptyAnswer,
+    /// Nothing is asked.
     EmptyPrompt,
     /// No final answer is stated where the source asks for one.
     NoFinalAnswer,
     /// Beyond the source's `take`.
     NotTaken,
+    /// The same as an earlier record.
     Duplicate,
     /// Overlaps a benchmark item.
     Contaminated,
+    /// The answer goes round in a loop.
     Repetition,
+    /// The answer stops before its end.
     Truncated,
+    /// The question cannot be understood without a picture.
     NeedsImage,
+    /// A formula of the answer is broken.
     BadLatex,
+    /// Longer than a step's limit or than a row.
     TooLong,
+    /// Shorter than a step's limit.
     TooShort,
     /// The chat template refuses the conversation.
     BadConversation,

@@ -194,4 +194,14 @@ mod tests {
         assert_eq!(got[2].as_ref().unwrap_err().reason, Reason::UnreadableUtf8);
         assert_eq!(got[3].as_ref().unwrap()["a"], "z");
     }
+
+    #[test]
+    fn a_line_over_the_limit_is_told_by_its_size() {
+        let line = format!("{{\"text\": \"{}\"}}\n", "x".repeat(ROW_LIMIT + 5));
+        let (_dir, path) = file("a.jsonl", format!("{line}{{\"text\": \"y\"}}\n").as_bytes());
+        let got: Vec<Row> = rows(&path, ROW_LIMIT).unwrap().collect::<Result<_>>().unwrap();
+        let fault = got[0].as_ref().unwrap_err();
+        assert!(fault.evidence.starts_with(&format!("{} bytes", line.len() - 1)), "{}", fault.evidence);
+        assert_eq!(got[1].as_ref().unwrap()["text"], "y");
+    }
 }

@@ -68,3 +68,36 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<u8>,
 }
+
+impl Body {
+    /// What is asked: system, user and tool turns of the conversation or the pair's prompt, a line each; none
+    /// for raw text.
+    pub fn prompt(&self) -> Option<String> {
+        let (Body::Chat(chat) | Body::Pair { prompt: chat, .. }) = self else { return None };
+        let asked = chat.turns.iter().filter(|turn| turn.role != Role::Assistant);
+        Some(asked.map(|turn| turn.text.as_str()).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Everything it says, a turn or an answer a line.
+    pub fn text(&self) -> String {
+        let turns = |chat: &Conversation| chat.turns.iter().map(|turn| turn.text.clone()).collect::<Vec<_>>();
+        match self {
+            Body::Text(text) => text.clone(),
+            Body::Chat(chat) => turns(chat).join("\n"),
+            Body::Pair { prompt, chosen, rejected } => {
+                format!("{}\n{chosen}\n{rejected}", turns(prompt).join("\n"))
+            }
+        }
+    }
+
+    /// The answer that is learned: the last turn of a conversation, the chosen answer of a pair.
+    pub fn answer(&self) -> Option<&str> {
+        match self {
+            Body::Text(_) => None,
+            Body::Chat(chat) => {
+                chat.turns.last().filter(|t| t.role == Role::Assistant).map(|t| t.text.as_str())
+            }
+            Body::Pair { chosen, .. } => Some(chosen),
+        }
+    }
+}

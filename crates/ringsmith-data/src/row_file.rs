@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "RINGROWS"  version u32  length u32  rows u64  index u64  digest [u8; 32]
-//! row: check u32, documents u16, then each: source u16, tokens u32, ids u32 x tokens, mask u8 x tokens
+//! row: check u32, documents u32, then each: source u16, tokens u32, ids u32 x tokens, mask u8 x tokens
 //! index: names u32, then each: bytes u32, text; offset u64 of every row and of the index
 //! ```
 //! All numbers are little-endian. `digest` is of the header's numbers and the index, `check` of its row.
@@ -47,8 +47,8 @@ impl RowWriter {
     pub fn push(&mut self, row: &Row) -> Result<()> {
         let tokens: usize = row.docs.iter().map(|doc| doc.tokens.len()).sum();
         assert!(tokens <= self.length as usize, "a row of {tokens} tokens in a file of {}", self.length);
-        let mut bytes = Vec::with_capacity(2 + 6 * row.docs.len() + 5 * tokens);
-        bytes.extend((row.docs.len() as u16).to_le_bytes());
+        let mut bytes = Vec::with_capacity(4 + 6 * row.docs.len() + 5 * tokens);
+        bytes.extend((row.docs.len() as u32).to_le_bytes());
         for doc in &row.docs {
             assert_eq!(doc.tokens.len(), doc.mask.len(), "tokens and mask of a document");
             bytes.extend(doc.source.to_le_bytes());
@@ -173,7 +173,7 @@ impl RowFile {
         let (sum, bytes) = bytes.split_at_checked(4).context("too short")?;
         ensure!(check(bytes) == sum, "its check does not match");
         let mut cursor = Cursor(bytes);
-        let docs = (0..cursor.u16()?)
+        let docs = (0..cursor.u32()?)
             .map(|_| {
                 let source = cursor.u16()?;
                 let tokens = cursor.u32()? as usize;

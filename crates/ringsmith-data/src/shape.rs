@@ -124,6 +124,11 @@ fn check(body: &Body) -> Result<(), Fault> {
         }
         Body::Pair { prompt, chosen, rejected } => {
             asks(prompt)?;
+            if let Some(turn) =
+                prompt.turns.last().filter(|turn| !matches!(turn.role, Role::User | Role::Tool))
+            {
+                return Err(unknown(format!("the prompt ends with a turn of {:?}", turn.role)));
+            }
             for (name, text) in [("chosen", chosen), ("rejected", rejected)] {
                 if empty(text) {
                     return Err(Fault::new(Reason::EmptyAnswer, format!("{name} is empty")));

@@ -5,6 +5,7 @@
 
 use crate::tokenizer_config::TokenizerConfig;
 use anyhow::{Context, Result, anyhow, bail};
+use regex::Regex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,8 +43,10 @@ pub struct Tokenizer {
     /// The same without control tokens, for text.
     plain: tokenizers::Tokenizer,
     json: String,
-    /// Control tokens (special tokens and the think tags) by their text.
+    /// Control tokens (special tokens, the stop token and the think tags) by their text.
     control: BTreeMap<String, u32>,
+    /// Matches any of them; none where there are none.
+    pattern: Option<Regex>,
     pub config: TokenizerConfig,
     stop: u32,
 }
@@ -67,7 +70,7 @@ impl Tokenizer {
         if let Some(added) = value.get_mut("added_tokens").and_then(Value::as_array_mut) {
             added.retain(|token| {
                 let text = token["content"].as_str().unwrap_or_default();
-                let keep = token["special"] != true && text != THINK && text != THINK_END;
+                let keep = token["special"] != true && ![THINK, THINK_END, &config.eos_token].contains(&text);
                 if let (false, Some(id)) = (keep, full.token_to_id(text)) {
                     control.insert(text.to_owned(), id);
                 }
@@ -78,7 +81,11 @@ impl Tokenizer {
         let stop = *control.get(&config.eos_token).with_context(|| {
             format!("the stop token {} (eos_token) is not among its special tokens", config.eos_token)
         })?;
-        Ok(Tokenizer { full, plain, json, control, config, stop })
+        let mut texts: Vec<&str> = control.keys().map(String::as_str).collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let any = texts.into_iter().map(regex::escape).collect::<Vec<_>>().join("|");
+        let pattern = if any.is_empty() { None } else { Some(Regex::new(&any)?) };
+        Ok(Tokenizer { full, plain, json, control, pattern, config, stop })
     }
 
     /// Trains a byte-level BPE of at most `vocab_size` entries: the control tokens [`SPECIALS`], all 256
@@ -126,39 +133,40 @@ impl Tokenizer {
 
     /// Text as tokens; what reads like a control token is spelled out.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
         let encoding = self.plain.encode_fast(text, false);
         Ok(encoding.map_err(|error| anyhow!("cannot tokenize: {error}"))?.get_ids().to_vec())
     }
 
     /// Text as tokens, control tokens recognised. For text that is trusted, such as what `score` reads.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let mut ids = Vec::new();
-        let mut rest = text;
-        while let Some((at, token)) = self.next_control(rest, |_| true) {
-            if at > 0 {
-                ids.extend(self.encode_plain(&rest[..at])?);
-            }
-            ids.push(self.control[token]);
-            rest = &rest[at + token.len()..];
-        }
-        if !rest.is_empty() {
-            ids.extend(self.encode_plain(rest)?);
-        }
-        Ok(ids)
+        self.encode_with(text, self.controls(text), |plain| self.encode_plain(plain))
     }
 
-    /// The first control token in `text` that `wanted` accepts by its position; the longest, if several
-    /// begin there.
-    pub(crate) fn next_control<'a>(
-        &'a self,
-        text: &str,
-        wanted: impl Fn(usize) -> bool,
-    ) -> Option<(usize, &'a str)> {
-        let found = self.control.keys().filter_map(|token| {
-            let at = text.match_indices(token.as_str()).map(|(at, _)| at).find(|&at| wanted(at))?;
-            Some((at, token.as_str()))
-        });
-        found.min_by_key(|(at, token)| (*at, usize::MAX - token.len()))
+    /// The control tokens in a text with the places where they begin, the longest where several begin.
+    pub(crate) fn controls<'t>(&self, text: &'t str) -> impl Iterator<Item = (usize, &'t str)> {
+        let found = self.pattern.iter().flat_map(|pattern| pattern.find_iter(text));
+        found.map(|found| (found.start(), found.as_str()))
+    }
+
+    /// The tokens of a text with control tokens at the places given and `plain` for what is between.
+    pub(crate) fn encode_with<'t>(
+        &self,
+        text: &'t str,
+        controls: impl Iterator<Item = (usize, &'t str)>,
+        plain: impl Fn(&str) -> Result<Vec<u32>>,
+    ) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        let mut done = 0;
+        for (at, token) in controls {
+            ids.extend(plain(&text[done..at])?);
+            ids.extend(self.token(token));
+            done = at + token.len();
+        }
+        ids.extend(plain(&text[done..])?);
+        Ok(ids)
     }
 
     /// The text of tokens, think tags and other control tokens included.
@@ -233,7 +241,10 @@ mod tests {
         }
         let ids = tokenizer.encode("<think>a</think>b").unwrap();
         assert_eq!((ids[0], ids[2]), (5, 6));
-        // A plain encoder of another maker sees the think tags in a decoded answer.
+        // Others who read the files see the same tokens, and skip all but the think tags.
+        let text = "<role>HUMAN</role> Lea has 12<role>ASSISTANT</role><think>a</think> b<|endoftext|>";
+        let theirs = tokenizer.full.encode_fast(text, true).unwrap();
+        assert_eq!(theirs.get_ids(), tokenizer.encode(text).unwrap());
         assert_eq!(tokenizer.full.decode(&ids, true).unwrap(), "<think>a</think>b");
     }
 

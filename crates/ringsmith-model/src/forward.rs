@@ -349,9 +349,8 @@ impl LayerActs {
         self.router_log_sum_t.resize(t);
         self.chosen_tk.resize(t * k, 0);
         self.weights_tk.resize(t * k);
-        if e == 0 {
-            self.routing = Routing::default();
-        }
+        // A dense layer has no slots; without a backward pass two layers take turns with one set of buffers.
+        self.routing.slot.clear();
     }
 }
 

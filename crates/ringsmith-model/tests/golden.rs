@@ -1,10 +1,14 @@
 //! The numbers of the original PyTorch code (tests/golden, made as reference/README.md says) against ours.
 
+use ringsmith_model::adamw::{AdamW, Hyper};
 use ringsmith_model::backward::{RouterLoss, RouterStats, Work, backward};
-use ringsmith_model::batch::{Batch, SUPERVISED};
+use ringsmith_model::batch::{Batch, FORMAT, SUPERVISED};
 use ringsmith_model::buffer::Buffer;
 use ringsmith_model::forward::{Acts, forward};
-use ringsmith_model::head::{self, Places};
+use ringsmith_model::engine::{Engine, Sampling};
+use ringsmith_model::head::{self, Divergence, Places, places_of_docs};
+use ringsmith_model::objective::{Bench, Kl, Objective, Terms};
+use ringsmith_model::preference::{Dpo, PairLoss};
 use ringsmith_model::{Config, Ling, checkpoint};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -286,4 +290,213 @@ fn the_original_checkpoint_round_trips() {
     assert_eq!(again.config(), g.model.config());
     let (tensors, _) = checkpoint::load_tensors(&dir.path().join("model.safetensors")).unwrap();
     assert_eq!(tensors.len(), g.model.layout().tensors.len());
+}
+
+fn ids(list: &Value) -> Vec<u32> {
+    list.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as u32).collect()
+}
+
+fn numbers(list: &Value) -> Vec<f64> {
+    list.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}
+
+fn close(ours: f64, theirs: f64, what: &str) {
+    assert!((ours - theirs).abs() <= 2e-5 * theirs.abs().max(1.0), "{what}: {ours} but the original says {theirs}");
+}
+
+#[test]
+fn eight_adamw_steps() {
+    for variant in ["a", "b"] {
+        let mut g = Golden::load(variant);
+        let hyper = Hyper {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            decay_norms: true,
+            clip: 1.0,
+            warmup: 0.0,
+            final_lr: 1.0,
+        };
+        let batch = g.main_batch();
+        let mut bench = Bench::new(&g.model);
+        let mut adamw = AdamW::new(g.model.layout());
+        for step in g.json["adamw"]["trajectory"].as_array().unwrap() {
+            let losses = bench.gradients(&g.model, &Objective::Sft, &Terms::none(1), &batch, &[], None, None);
+            let norm = bench.step(&mut g.model, &mut adamw, &hyper, 1e-3);
+            for (ours, key) in [(losses.total, "loss"), (norm, "grad_norm_before_clip")] {
+                let theirs = step[key].as_f64().unwrap();
+                assert!((ours / theirs - 1.0).abs() < 1e-4, "{variant}: {key}: {ours} {theirs}");
+            }
+        }
+        for tensor in &g.model.layout().tensors {
+            let theirs = g.json["adamw"]["final_param_l2"][&tensor.name].as_f64().unwrap();
+            let ours = norm(&g.model.params()[tensor.range()]);
+            assert!((ours / theirs - 1.0).abs() < 1e-4, "{variant}: {}: {ours} {theirs}", tensor.name);
+        }
+        let last = bench.gradients(&g.model, &Objective::Sft, &Terms::none(1), &batch, &[], None, None);
+        let theirs = g.json["adamw"]["final_eval_loss_train_mode"].as_f64().unwrap();
+        assert!((last.total / theirs - 1.0).abs() < 1e-4, "{variant}: last loss");
+    }
+}
+
+#[test]
+fn greedy_tokens() {
+    for variant in ["a", "b"] {
+        let g = Golden::load(variant);
+        let prompt = ids(&g.json["greedy"]["prompt"]);
+        let want = ids(&g.json["greedy"]["continuation"]);
+        let sampling = Sampling { max_tokens: want.len(), temperature: 0.0, top_p: 1.0, seed: 0, stop: vec![] };
+        for model in [&g.model, &g.model.folded()] {
+            let out = Engine::new(model).generate(std::slice::from_ref(&prompt), &sampling, |_, _, _| true);
+            assert_eq!(out[0].tokens, want, "{variant}");
+        }
+    }
+}
+
+struct Preference {
+    policy: Ling,
+    reference: Ling,
+    json: Value,
+    batch: Batch,
+}
+
+impl Preference {
+    fn load() -> Preference {
+        let dir = dir("a");
+        let json: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("dpo_ref.json")).unwrap()).unwrap();
+        let policy = Ling::load(&dir).unwrap();
+        let (tensors, _) = checkpoint::load_tensors(&dir.join("ref_policy.safetensors")).unwrap();
+        let mut reference = Ling::load(&dir).unwrap();
+        reference.update(|layout, params| {
+            for tensor in &layout.tensors {
+                params[tensor.range()].copy_from_slice(&tensors[&tensor.name]);
+            }
+        });
+        let mut batch = Batch::default();
+        for pair in json["pairs"].as_array().unwrap() {
+            for side in ["chosen", "rejected"] {
+                let (mut tokens, answer) = (ids(&pair["prompt"]), ids(&pair[side]));
+                let mut mask = vec![0; tokens.len()];
+                let format = ids(&pair[format!("{side}_format_mask")]);
+                mask.extend(format.iter().map(|f| SUPERVISED | if *f == 1 { FORMAT } else { 0 }));
+                tokens.extend(answer);
+                batch.push(&tokens, &mask, 0);
+            }
+        }
+        Preference { policy, reference, json, batch }
+    }
+
+    fn logprobs(&self, model: &Ling) -> (Places, Vec<f32>) {
+        let mut acts = Acts::new(model.config());
+        forward(model, &self.batch, &mut acts, None);
+        let places = Places::supervised(&self.batch);
+        let logprobs = head::logprobs(model, &acts, &places);
+        (places, logprobs)
+    }
+
+    /// Checks a loss's mean, pairs and gradient norm.
+    fn check(&self, name: &str, dpo: Dpo) {
+        let (places, theirs) = self.logprobs(&self.reference);
+        let reference = dpo.sequences(&self.batch, &places, &theirs);
+        let (places, ours) = self.logprobs(&self.policy);
+        let tokens = places_of_docs(&self.batch, &places).iter().step_by(2).map(|r| r.len()).sum();
+        let (found, _) = dpo.weigh(&self.batch, &places, &ours, &reference, 4, tokens);
+        let want = &self.json["losses"][name];
+        for (ours, theirs) in found.per_pair.iter().zip(numbers(&want["per_pair"])) {
+            close(ours + dpo.nll * found.nll, theirs, name);
+        }
+        let mut bench = Bench::new(&self.policy);
+        let objective = Objective::Dpo(dpo);
+        let losses = bench.gradients(&self.policy, &objective, &Terms::none(1), &self.batch, &reference, None, None);
+        close(losses.total, want["mean"].as_f64().unwrap(), name);
+        close(norm(&bench.grads), want["grad_norm"].as_f64().unwrap(), &format!("{name}: gradient norm"));
+        if let Some(norms) = want.get("grad_norms") {
+            for tensor in &self.policy.layout().tensors {
+                let theirs = norms[&tensor.name].as_f64().unwrap();
+                close(norm(&bench.grads[tensor.range()]), theirs, &tensor.name);
+            }
+        }
+    }
+}
+
+const PLAIN: Dpo = Dpo {
+    loss: PairLoss::Sigmoid,
+    beta: 0.1,
+    label_smoothing: 0.0,
+    average: false,
+    format_only: false,
+    nll: 0.0,
+};
+
+#[test]
+fn preference_losses() {
+    let p = Preference::load();
+    p.check("sigmoid", PLAIN);
+    p.check("sigmoid_label_smoothing", Dpo { label_smoothing: 0.1, ..PLAIN });
+    p.check("robust", Dpo { loss: PairLoss::Robust, label_smoothing: 0.1, ..PLAIN });
+    p.check("hinge", Dpo { loss: PairLoss::Hinge, ..PLAIN });
+    p.check("ipo_sum", Dpo { loss: PairLoss::Ipo, ..PLAIN });
+    p.check("ipo_token_mean", Dpo { loss: PairLoss::Ipo, average: true, ..PLAIN });
+    p.check("length_normalised", Dpo { average: true, ..PLAIN });
+    p.check("sigmoid_plus_nll_tokenmean", Dpo { nll: 0.05, ..PLAIN });
+    p.check("format_masked", Dpo { format_only: true, ..PLAIN });
+}
+
+#[test]
+fn preference_log_probabilities_and_rewards() {
+    let p = Preference::load();
+    for (model, name) in [(&p.policy, "policy"), (&p.reference, "reference")] {
+        let (places, logprobs) = p.logprobs(model);
+        // The golden lists the chosen answers, then the rejected ones.
+        for (doc, range) in places_of_docs(&p.batch, &places).into_iter().enumerate() {
+            let theirs = numbers(&p.json["per_token_logps"][name][doc % 2 * 4 + doc / 2]);
+            assert_eq!(theirs.len(), range.len());
+            for (ours, theirs) in logprobs[range].iter().zip(theirs) {
+                assert!((*ours as f64 - theirs).abs() < 2e-5, "{name}: {ours} {theirs}");
+            }
+        }
+    }
+    let (places, theirs) = p.logprobs(&p.reference);
+    let reference = PLAIN.sequences(&p.batch, &places, &theirs);
+    let (places, ours) = p.logprobs(&p.policy);
+    let (found, _) = PLAIN.weigh(&p.batch, &places, &ours, &reference, 4, 1);
+    for (ours, key) in [(&found.chosen_rewards, "chosen"), (&found.rejected_rewards, "rejected")] {
+        for (ours, theirs) in ours.iter().zip(numbers(&p.json["rewards"][key])) {
+            assert!((ours - theirs).abs() < 1e-5, "{key}: {ours} {theirs}");
+        }
+    }
+    assert_eq!(found.accuracy(), 0.5);
+    close(found.margin(), p.json["rewards"]["margin"].as_f64().unwrap(), "margin");
+    let itself = PLAIN.sequences(&p.batch, &places, &ours);
+    let (found, _) = PLAIN.weigh(&p.batch, &places, &ours, &itself, 4, 1);
+    close(found.loss, std::f64::consts::LN_2, "a policy against itself");
+}
+
+#[test]
+fn divergences_and_l2_sp() {
+    let p = Preference::load();
+    for (name, divergence) in [
+        ("kl_forward_teacher_student", Divergence::Forward),
+        ("kl_reverse_student_teacher", Divergence::Reverse),
+        ("jsd_half", Divergence::Jsd),
+        ("kl_k3_sampled", Divergence::K3),
+    ] {
+        // The cross-entropy has no weight: only the divergence is left.
+        let kl = Kl { weight: 1.0, divergence, sources: vec![true] };
+        let terms = Terms { weights: vec![0.0], kl: Some(kl), ..Terms::none(1) };
+        let mut bench = Bench::new(&p.policy);
+        let teacher = Some(&p.reference);
+        let losses = bench.gradients(&p.policy, &Objective::Sft, &terms, &p.batch, &[], teacher, None);
+        let want = &p.json["losses"][name];
+        close(losses.kl, want["mean"].as_f64().unwrap(), name);
+        close(norm(&bench.grads), want["grad_norm"].as_f64().unwrap(), &format!("{name}: gradient norm"));
+    }
+    let terms = Terms { weights: vec![0.0], l2_sp: 0.5, ..Terms::none(1) };
+    let mut bench = Bench::new(&p.policy);
+    let start = Some(p.reference.params());
+    let losses = bench.gradients(&p.policy, &Objective::Sft, &terms, &p.batch, &[], None, start);
+    close(losses.l2_sp, p.json["l2_sp_half_sum_sq"].as_f64().unwrap(), "L2-SP");
+    close(norm(&bench.grads), 0.5 * (2.0 * losses.l2_sp).sqrt(), "L2-SP's gradient");
 }

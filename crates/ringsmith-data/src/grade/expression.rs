@@ -363,15 +363,15 @@ impl Expr {
                 name => *at.get(name)?,
             })),
             Expr::Sum(a, b) => match (a.value(at)?, b.value(at)?) {
-                (Value::Exact(a), Value::Exact(b)) => a.add(b).map(Value::Exact),
+                (Value::Exact(a), Value::Exact(b)) => a.plus(b).map(Value::Exact),
                 (a, b) => exact(None, a.float() + b.float()),
             },
             Expr::Product(a, b) => match (a.value(at)?, b.value(at)?) {
-                (Value::Exact(a), Value::Exact(b)) => a.mul(b).map(Value::Exact),
+                (Value::Exact(a), Value::Exact(b)) => a.times(b).map(Value::Exact),
                 (a, b) => exact(None, a.float() * b.float()),
             },
             Expr::Quotient(a, b) => match (a.value(at)?, b.value(at)?) {
-                (Value::Exact(a), Value::Exact(b)) => a.div(b).map(Value::Exact),
+                (Value::Exact(a), Value::Exact(b)) => a.over(b).map(Value::Exact),
                 (a, b) => exact(None, a.float() / b.float()),
             },
             Expr::Power(a, b) => match (a.value(at)?, b.value(at)?) {

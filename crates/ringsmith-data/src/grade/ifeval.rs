@@ -179,8 +179,8 @@ pub fn follows(id: &str, values: &Map<String, Value>, response: &str) -> Result<
         }
         "length_constraints:number_paragraphs" => {
             let parts: Vec<&str> = DIVIDER.split(response).collect();
-            let blank = |part: &&str| part.trim().is_empty();
-            let inner_blank = parts.len() > 2 && parts[1..parts.len() - 1].iter().any(|part| blank(&part));
+            let blank = |part: &str| part.trim().is_empty();
+            let inner_blank = parts.len() > 2 && parts[1..parts.len() - 1].iter().any(|part| blank(part));
             let count = parts.iter().filter(|part| !blank(part)).count();
             !inner_blank && count == arguments.number("num_paragraphs")?
         }

@@ -86,6 +86,7 @@ fn clean(text: &str) -> String {
         ("∪", "\\cup"),
         ("\\mid", "|"),
         ("\\cr", "\\\\"),
+        ("{,}", ","),
     ] {
         s = s.replace(from, to);
     }
@@ -109,10 +110,17 @@ fn clean(text: &str) -> String {
     s
 }
 
+static SHORT_SCRIPT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"([_^])\{(\w)\}").unwrap());
+static SPLIT_DIGITS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\d)\s+(\d)").unwrap());
+
+/// For comparison as text: without blanks (but `3 4` is not `34`) and, in words, without case. Braces stay:
+/// they tell 1/23 from 12/3.
 fn plain_text(text: &str) -> String {
-    let bare = text.trim().trim_start_matches('(').trim_end_matches(')');
-    let bare = if bare.len() == 1 { bare } else { text };
-    bare.chars().filter(|c| !c.is_whitespace() && *c != '{' && *c != '}').collect::<String>().to_lowercase()
+    let letter = text.strip_prefix('(').and_then(|t| t.strip_suffix(')')).filter(|t| t.len() == 1);
+    let text = SPLIT_DIGITS.replace_all(letter.unwrap_or(text), "$1~$2");
+    let text = SHORT_SCRIPT.replace_all(&text, "$1$2");
+    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    if bare.len() > 1 && bare.chars().all(char::is_alphabetic) { bare.to_lowercase() } else { bare }
 }
 
 fn same(a: &str, b: &str, depth: usize) -> bool {
@@ -346,6 +354,9 @@ mod tests {
             ("1-1/e", r"1-\frac{1}{e}"),
             (r"\sqrt[3]{-8}", "-2"),
             (".35625", "0.35625"),
+            (r"4210_{5}", "4210_5"),
+            ("10{,}080", "10080"),
+            ("1,234", r"1000+234"),
             (r"\sin^2 x", r"(\sin x)^2"),
         ] {
             assert!(equal(a, b), "{a} and {b}");
@@ -384,6 +395,10 @@ mod tests {
             ("2^3", "6"),
             ("10^400", "10^401"),
             ("3 4", "34"),
+            (r"\frac{1}{23}", r"\frac{12}{3}"),
+            (r"\foo{1}{23}", r"\foo{12}{3}"),
+            (r"R^2", "r^2"),
+            ("3, 100", "3100"),
         ] {
             assert!(!equal(a, b), "{a} and {b}");
             assert!(!equal(b, a), "{b} and {a}");

@@ -31,17 +31,17 @@ impl Ratio {
         Ratio::new(format!("{whole}{fraction}").parse().ok()?, den)
     }
 
-    pub fn add(self, other: Ratio) -> Option<Ratio> {
+    pub fn plus(self, other: Ratio) -> Option<Ratio> {
         let left = self.num.checked_mul(other.den)?;
         let right = other.num.checked_mul(self.den)?;
         Ratio::new(left.checked_add(right)?, self.den.checked_mul(other.den)?)
     }
 
-    pub fn mul(self, other: Ratio) -> Option<Ratio> {
+    pub fn times(self, other: Ratio) -> Option<Ratio> {
         Ratio::new(self.num.checked_mul(other.num)?, self.den.checked_mul(other.den)?)
     }
 
-    pub fn div(self, other: Ratio) -> Option<Ratio> {
+    pub fn over(self, other: Ratio) -> Option<Ratio> {
         Ratio::new(self.num.checked_mul(other.den)?, self.den.checked_mul(other.num)?)
     }
 

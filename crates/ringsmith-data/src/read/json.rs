@@ -206,3 +206,46 @@ impl<R: BufRead> Iterator for Elements<R> {
         element.with_context(|| format!("{}: row {}: damaged", self.name, self.row)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::order;
+    use serde_json::{Value, json};
+    use std::io::BufReader;
+
+    /// A value of the given depth whose strings are full of what could mislead a scanner.
+    fn value(seed: u64, depth: usize) -> Value {
+        let texts = ["", "]", "}{", "a\"b", "\\", "\\\"", ",", "\n", "é🙂", "[\"\\"];
+        let draw = order(seed, depth as u64, texts.len());
+        let text = texts[draw[0]];
+        match (depth, draw[1] % 4) {
+            (0, 0) => Value::Null,
+            (0, 1) => json!(-12.5e3),
+            (0, _) => text.into(),
+            (_, 0) => json!([]),
+            (_, 1) => (0..draw[2] % 3).map(|i| value(seed * 7 + i as u64, depth - 1)).collect(),
+            _ => json!({text: value(seed * 5 + 1, depth - 1), "b": value(seed * 3 + 2, depth - 1)}),
+        }
+    }
+
+    #[test]
+    fn rows_survive_any_cut_of_the_buffer() {
+        for seed in 0..60u64 {
+            // The first row is an object, so that lines are not taken for an array.
+            let first = std::iter::once(json!({"first": seed}));
+            let values: Vec<Value> = first.chain((0..6).map(|i| value(seed * 31 + i, 3))).collect();
+            let array = serde_json::to_string_pretty(&values).unwrap();
+            let lines: String = values.iter().map(|value| format!("{value}\n")).collect();
+            for text in [array, lines] {
+                for capacity in [1, 2, 3, 7, 64] {
+                    let bytes = std::io::Cursor::new(text.clone().into_bytes());
+                    let input = BufReader::with_capacity(capacity, bytes);
+                    let got: Vec<Value> =
+                        rows(input, "a".into(), 1 << 20).unwrap().map(|row| row.unwrap().unwrap()).collect();
+                    assert_eq!(got, values, "{capacity}: {text}");
+                }
+            }
+        }
+    }
+}

@@ -13,7 +13,8 @@ const ANSWERS: [&str; 6] = ["model_completion", "completion", "response", "outpu
 /// The conversation and the final answer it states; none when the row has no question or no answer column.
 pub(super) fn body(row: &Columns) -> Result<Option<(Body, Option<String>)>, Fault> {
     let Some(mut chat) = prompt(row)? else { return Ok(None) };
-    let column = ANSWERS.iter().find(|key| row.get(**key).is_some_and(|value| !value.is_null()));
+    let filled = ANSWERS.iter().find(|key| row.get(**key).is_some_and(|value| !value.is_null()));
+    let column = filled.or_else(|| ANSWERS.iter().find(|key| row.contains_key(**key)));
     let said = match (column, row.get("instances")) {
         (_, Some(instances)) => {
             let (input, output) = instance(instances)?;

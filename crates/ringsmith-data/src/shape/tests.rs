@@ -157,8 +157,14 @@ fn faults() {
         (json!({"messages": [user]}), Reason::EmptyAnswer, "User"),
         (json!({"messages": []}), Reason::EmptyPrompt, ""),
         (json!({"question": "Q", "answer": " \n"}), Reason::EmptyAnswer, ""),
+        (json!({"problem": "Q", "answer": null}), Reason::EmptyAnswer, ""),
         (json!({"question": " ", "answer": "A"}), Reason::EmptyPrompt, ""),
         (json!({"prompt": "Q", "chosen": "C", "rejected": ""}), Reason::EmptyAnswer, "rejected"),
+        (
+            json!({"conversations": [user, {"role": "assistant", "content": "A"}], "chosen": "C", "rejected": "R"}),
+            Reason::UnknownShape,
+            "Assistant",
+        ),
         (json!({"text": ""}), Reason::EmptyAnswer, ""),
         (json!({"instruction": "Q", "instances": []}), Reason::EmptyAnswer, ""),
         (

@@ -35,7 +35,7 @@ impl World {
             facts.extend(kinds[..3].iter().map(|kind| Fact {
                 country: format!("{head}{tail}"),
                 kind,
-                value: *rng.pick::<&str>(values(kind)),
+                value: rng.pick::<&str>(values(kind)),
             }));
         }
         let mut order: Vec<usize> = (0..facts.len()).collect();

@@ -5,32 +5,31 @@ use crate::simd::{LANES, exp, fold, simd};
 simd! {
     /// x becomes softmax(scale * x); returns the log of the sum of exponentials (of the scaled values).
     pub fn softmax(scale: f32, x: &mut [f32]) -> f32 {
-        let mut max = [f32::NEG_INFINITY; LANES];
-        let n = x.len();
-        let whole = n / LANES * LANES;
-        for c in (0..whole).step_by(LANES) {
+        let (body, tail) = x.as_chunks_mut::<LANES>();
+        // The ragged end in lanes of its own; what is past it weighs nothing.
+        let mut end = [f32::NEG_INFINITY; LANES];
+        end[..tail.len()].copy_from_slice(tail);
+        let mut max = end;
+        for x in body.iter() {
             for i in 0..LANES {
-                let v = x[c + i];
-                max[i] = if v > max[i] { v } else { max[i] };
+                max[i] = if x[i] > max[i] { x[i] } else { max[i] };
             }
-        }
-        for (i, v) in x[whole..].iter().enumerate() {
-            max[i] = if *v > max[i] { *v } else { max[i] };
         }
         let top = max.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a }) * scale;
         let mut sum = [0f32; LANES];
-        for c in (0..whole).step_by(LANES) {
+        for x in body.iter_mut() {
             for i in 0..LANES {
-                let e = exp(x[c + i].mul_add(scale, -top));
-                x[c + i] = e;
-                sum[i] += e;
+                x[i] = exp(x[i].mul_add(scale, -top));
+            }
+            for i in 0..LANES {
+                sum[i] += x[i];
             }
         }
-        for i in whole..n {
-            let e = exp(x[i].mul_add(scale, -top));
-            x[i] = e;
-            sum[i - whole] += e;
+        for i in 0..LANES {
+            end[i] = exp(end[i].mul_add(scale, -top));
+            sum[i] += end[i];
         }
+        tail.copy_from_slice(&end[..tail.len()]);
         let sum = fold(sum);
         let inverse = 1.0 / sum;
         for v in x.iter_mut() {

@@ -22,31 +22,21 @@ simd! {
         let (gate, up) = gate_up.split_at_mut(n);
         assert!(up.len() == n && dact.len() == n);
         let mut lanes = [0f32; LANES];
-        let whole = n / LANES * LANES;
-        for c in (0..whole).step_by(LANES) {
-            for i in 0..LANES {
-                let at = c + i;
-                let (g, u, d) = (gate[at], up[at], dact[at]);
+        for at in (0..n).step_by(LANES) {
+            let len = LANES.min(n - at);
+            let (gate, up) = (&mut gate[at..at + len], &mut up[at..at + len]);
+            let (dact, act) = (&dact[at..at + len], &mut act[at..at + len]);
+            for i in 0..len {
+                let (g, u, d) = (gate[i], up[i], dact[i]);
                 let s = sigmoid(g);
                 let silu = g * s;
                 let a = silu * u;
                 lanes[i] = d.mul_add(a, lanes[i]);
                 let d = d * weight;
-                gate[at] = d * u * (s + silu * (1.0 - s));
-                up[at] = d * silu;
-                act[at] = weight * a;
+                gate[i] = d * u * (s + silu * (1.0 - s));
+                up[i] = d * silu;
+                act[i] = weight * a;
             }
-        }
-        for at in whole..n {
-            let (g, u, d) = (gate[at], up[at], dact[at]);
-            let s = sigmoid(g);
-            let silu = g * s;
-            let a = silu * u;
-            lanes[at - whole] = d.mul_add(a, lanes[at - whole]);
-            let d = d * weight;
-            gate[at] = d * u * (s + silu * (1.0 - s));
-            up[at] = d * silu;
-            act[at] = weight * a;
         }
         fold(lanes)
     }

@@ -59,7 +59,7 @@ fn read(context: &Context<'_>, set: &str, source: &Source, ledger: &mut Ledger) 
     let Some(task) = source.workbook else {
         let files = Files {
             files: source.files.iter().map(Into::into).collect(),
-            fields: source.fields.clone(),
+            fields: source.fields.clone().map(Box::new),
             think: source.think.unwrap_or_default(),
             system: source.system.clone(),
             take: source.take,
