@@ -38,7 +38,7 @@ pub fn boxed(text: &str) -> Option<&str> {
 /// entry, words without regard to case. A percent sign may be left out, but not a power of ten.
 pub fn equal(answer: &str, reference: &str) -> bool {
     let (a, b) = (clean(answer), clean(reference));
-    !a.is_empty() && (a == b || plain_text(&a) == plain_text(&b) || same(&a, &b, 0))
+    !a.is_empty() && !b.is_empty() && (a == b || plain_text(&a) == plain_text(&b) || same(&a, &b, 0))
 }
 
 static TEXT: LazyLock<Regex> = LazyLock::new(|| {
@@ -134,6 +134,10 @@ fn same(a: &str, b: &str, depth: usize) -> bool {
         return false;
     }
     let (a, b) = (a.trim(), b.trim());
+    // Nothing equals nothing: an answer of which no part is left is no answer.
+    if a.is_empty() || b.is_empty() {
+        return false;
+    }
     let again = |a: &str, b: &str| same(a, b, depth + 1);
     if let (Some(x), Some(y)) = (a.strip_suffix('%'), b.strip_suffix('%')) {
         return again(x, y);
