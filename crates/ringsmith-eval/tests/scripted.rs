@@ -77,7 +77,9 @@ fn questions_never_show_the_answer() {
 
 #[test]
 fn benchmark_items_are_not_in_the_training_data() {
-    for task in [Task::Chain, Task::Eq, Task::Word, Task::Mod, Task::Instruct, Task::Tool, Task::Facts] {
+    for task in
+        [Task::Chain, Task::Eq, Task::Word, Task::Mod, Task::Instruct, Task::Tool, Task::Pick, Task::Facts]
+    {
         let bench = benchmark(
             json!({"name": "t", "kind": "workbook", "group": "general", "task": task.name(), "count": 200}),
         );
