@@ -10,7 +10,7 @@ use ringsmith_data::{
     step::{BenchmarkItem, curate},
     workbook::{self, Order, Split, Task},
 };
-use ringsmith_eval::question;
+use ringsmith_eval::{benchmark::Benchmark, question};
 use std::fs;
 
 pub fn make(context: &Context<'_>, name: &str) -> Result<Outcome> {
@@ -99,7 +99,9 @@ fn benchmark_items(context: &Context<'_>) -> Result<Vec<BenchmarkItem>> {
         if !benchmark.kind.is_implemented() {
             continue;
         }
-        let prompts = question::prompts(benchmark, &context.bench.data_root, context.recipe.seed)?;
+        // All of its items, also those that this recipe does not ask.
+        let whole = Benchmark { limit: None, ..benchmark.clone() };
+        let prompts = question::prompts(&whole, &context.bench.data_root, context.recipe.seed)?;
         items.extend(prompts.into_iter().map(|(id, text)| BenchmarkItem {
             benchmark: benchmark.name.clone(),
             id,
