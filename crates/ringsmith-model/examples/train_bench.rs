@@ -10,7 +10,8 @@ use std::time::Instant;
 
 /// (config, sequences, length)
 fn preset(name: &str) -> (Config, usize, usize) {
-    let base = Config { initializer_range: 0.02, num_key_value_heads: 2, rope_theta: 6e5, ..Config::example() };
+    let base =
+        Config { initializer_range: 0.02, num_key_value_heads: 2, rope_theta: 6e5, ..Config::example() };
     match name {
         "nano" => {
             let config = Config {
@@ -67,7 +68,8 @@ fn main() {
     let mut model = Ling::init(&config, 0);
     let mut batch = Batch::default();
     for n in 0..sequences as u64 {
-        let ids: Vec<u32> = (0..length as u64).map(|i| (hash(&[n, i]) % (config.vocab_size as u64 - 1)) as u32 + 1).collect();
+        let ids: Vec<u32> =
+            (0..length as u64).map(|i| (hash(&[n, i]) % (config.vocab_size as u64 - 1)) as u32 + 1).collect();
         batch.push(&ids, &vec![SUPERVISED; length], 0);
     }
     let hyper = Hyper {
