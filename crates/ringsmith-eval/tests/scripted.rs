@@ -196,6 +196,20 @@ fn shuffled_choices_keep_their_answer() {
 }
 
 #[test]
+fn subjective_queries_come_in_several_shapes() {
+    let rows = [
+        json!({"prompt": "a"}),
+        json!({"question": "b"}),
+        json!({"Instruction": "c"}),
+        json!({"turns": ["d", "and more"]}),
+    ];
+    let root = folder("subjective", &[("q.jsonl", &rows)]);
+    let bench = benchmark(json!({"name": "t", "kind": "think", "files": ["q.jsonl"]}));
+    let asked: Vec<_> = questions(&bench, &root, 0).unwrap().into_iter().map(|q| q.text).collect();
+    assert_eq!(asked, ["a", "b", "c", "d"]);
+}
+
+#[test]
 fn errors_name_what_is_wrong() {
     let root = folder("errors", &[("bad.jsonl", &[json!({"question": "x", "answer": "no number"})])]);
     let fails = |value: Value| format!("{:#}", questions(&benchmark(value), &root, 0).unwrap_err());
