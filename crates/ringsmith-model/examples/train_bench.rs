@@ -63,7 +63,7 @@ fn main() {
     let name = args.first().map_or("tiny", String::as_str);
     let threads: usize = args.get(1).map_or(1, |t| t.parse().expect("a thread count"));
     let steps: usize = args.get(2).map_or(5, |t| t.parse().expect("a step count"));
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("one pool");
+    ringsmith_model::team::set_threads(threads);
     let (config, sequences, length) = preset(name);
     let mut model = Ling::init(&config, 0);
     let mut batch = Batch::default();

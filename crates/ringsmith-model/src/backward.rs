@@ -527,6 +527,9 @@ pub(crate) fn weight_backward(
     run(&[Outer { at, rows, cols, k, left: dy, right: x }], &[], cols, grads, accumulate);
 }
 
+/// Tasks of the embedding's gradient; each looks through all tokens for its own.
+const EMBEDDING_TASKS: usize = 8;
+
 /// Adds every token's gradient to its row, in token order. The padding token's row has no gradient, as in the
 /// original.
 fn embedding_backward(model: &Ling, batch: &Batch, dx: &[f32], grads: &mut [f32], accumulate: bool) {
@@ -535,8 +538,7 @@ fn embedding_backward(model: &Ling, batch: &Batch, dx: &[f32], grads: &mut [f32]
     // A tied head has written its gradient there already.
     let fresh = !accumulate && !c.tie_word_embeddings;
     let grads = Parts::new(&mut grads[at..at + c.vocab_size * d]);
-    let parts = rayon::current_num_threads().min(c.vocab_size);
-    let width = c.vocab_size.div_ceil(parts);
+    let width = c.vocab_size.div_ceil(EMBEDDING_TASKS);
     share_blocks(c.vocab_size, width, |ids| {
         // SAFETY: every task owns the rows of its ids.
         let part = unsafe { grads.part(wide(&ids, d)) };

@@ -28,7 +28,6 @@ impl Ling {
             let map = map(&path)?;
             let file = open(&path, &map)?;
             for (name, view) in file.iter() {
-                let name: &str = name.as_ref();
                 let at = || format!("{}: tensor `{name}`", path.display());
                 let Some(&i) = wanted.get(name) else {
                     let tied = config.tie_word_embeddings && name == "lm_head.weight";

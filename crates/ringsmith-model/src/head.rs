@@ -18,8 +18,8 @@ use std::ops::Range;
 
 /// Rows of logits that a task takes.
 const BLOCK: usize = 48;
-/// Floats of logits at a time (8 MiB).
-const LOGITS: usize = 2 << 20;
+/// Floats of logits at a time (16 MiB).
+const LOGITS: usize = 4 << 20;
 
 /// Places where a token is predicted: the row that predicts, and the token to come.
 #[derive(Clone, Debug, Default)]

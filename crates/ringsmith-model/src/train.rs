@@ -48,7 +48,7 @@ pub struct Job<'a> {
 
 /// How a run ended.
 pub enum Outcome {
-    Done(Ling),
+    Done(Box<Ling>),
     /// Stopped on request, with a checkpoint.
     Stopped,
 }
@@ -159,7 +159,7 @@ pub fn train(job: Job<'_>) -> Result<Outcome> {
         }
     }
     metrics.sync_all()?;
-    Ok(Outcome::Done(model))
+    Ok(Outcome::Done(Box::new(model)))
 }
 
 /// Removes the run's checkpoints, once its result is safe elsewhere.

@@ -7,9 +7,11 @@ use ringsmith_model::engine::{Engine, Sampling, score};
 use ringsmith_model::objective::{Kl, Objective, Terms};
 use ringsmith_model::preference::{Dpo, PairLoss};
 use ringsmith_model::random::hash;
+use ringsmith_model::team::Team;
 use ringsmith_model::train::{Job, Outcome, Step, train};
 use ringsmith_model::{Batch, Config, Ling, head::Divergence};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -129,7 +131,7 @@ const DPO: Dpo = Dpo {
 
 fn run(dir: &Path, objective: Objective) -> Ling {
     match train(job(dir, objective, &AtomicBool::new(false), &mut |_| ())).unwrap() {
-        Outcome::Done(model) => model,
+        Outcome::Done(model) => *model,
         Outcome::Stopped => panic!("nobody asked it to stop"),
     }
 }
@@ -174,9 +176,8 @@ fn a_stopped_run_ends_with_the_same_bits() {
 #[test]
 fn weights_do_not_depend_on_the_thread_count() {
     let run_with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        pool.install(|| run(dir.path(), Objective::Sft).params().to_vec())
+        Arc::new(Team::new(threads)).install(|| run(dir.path(), Objective::Sft).params().to_vec())
     };
     let one = run_with(1);
     for threads in [2, 3, 7] {

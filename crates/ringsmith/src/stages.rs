@@ -75,6 +75,7 @@ pub fn use_threads(threads: Option<usize>) -> Result<()> {
     if let Some(threads) = threads {
         anyhow::ensure!(threads > 0, "--threads 0: there must be one at least");
         pool = pool.num_threads(threads);
+        ringsmith_model::team::set_threads(threads);
     }
     pool.build_global().context("starting threads")
 }
