@@ -23,3 +23,7 @@ deny:
 
 tiny:
     cargo run --release -- run recipes/tiny.toml
+
+# The picture in the README, from a store with one finished report.
+picture store="store":
+    chromium --headless --no-sandbox --hide-scrollbars --window-size=1000,1275 --screenshot=docs/report.png "file://$(realpath {{store}}/report/*/report.html)"

@@ -54,7 +54,8 @@ impl Step {
 
 /// (config, sequences, length)
 fn preset(name: &str) -> (Config, usize, usize) {
-    let base = Config { initializer_range: 0.02, num_key_value_heads: 2, rope_theta: 6e5, ..Config::example() };
+    let base =
+        Config { initializer_range: 0.02, num_key_value_heads: 2, rope_theta: 6e5, ..Config::example() };
     match name {
         "nano" => {
             let config = Config {
