@@ -65,4 +65,70 @@ mod tests {
         assert_eq!(grade(&answer("<think> 9</think>", false), nine), Class::Empty);
         assert_eq!(grade(&answer("4+5</think> 9", false), nine), Class::Right);
     }
+
+    #[test]
+    fn no_text_breaks_a_grader() {
+        let pieces = [
+            "<think>",
+            "</think>",
+            "\\boxed{",
+            "}",
+            "{",
+            "\\frac",
+            "\\sqrt[",
+            "]",
+            "(",
+            ")",
+            "[",
+            "1",
+            "-",
+            "2.5",
+            ",",
+            "e",
+            "é",
+            "安",
+            "\\text{",
+            "\\",
+            "^",
+            "_",
+            "%",
+            "$",
+            "|",
+            "'",
+            "\"",
+            "f(a=",
+            "=",
+            " ",
+            "\n",
+            "***",
+            "\\pm",
+            "!",
+            "\\cup",
+            "\\in",
+            "Answer:",
+            "<<",
+            ">>",
+            "\\begin{pmatrix}",
+            "\\end{pmatrix}",
+            "&",
+            "\\u12",
+            "\\log",
+            "9999999999",
+        ];
+        let mut rng = crate::workbook::Rng::new(&[b"garbage"]);
+        let mut draw = || (0..1 + rng.below(12)).map(|_| *rng.pick(&pieces)).collect::<String>();
+        for _ in 0..20_000 {
+            let (text, other) = (draw(), draw());
+            let body = think::strip(&text).body;
+            choice::letter(body);
+            bfcl::calls(body);
+            number::last_number(body);
+            language::detect(body);
+            let answer = math::boxed(body).unwrap_or(body);
+            assert_eq!(math::equal(answer, &other), math::equal(&other, answer), "{answer:?} and {other:?}");
+            for id in ifeval::INSTRUCTIONS {
+                let _ = ifeval::follows(id, &serde_json::Map::new(), body);
+            }
+        }
+    }
 }

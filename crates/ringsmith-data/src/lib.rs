@@ -18,5 +18,5 @@ pub mod template;
 pub mod think;
 pub mod tokenizer;
 pub mod tokenizer_config;
-pub mod workbook;
 pub mod words;
+pub mod workbook;

@@ -132,7 +132,7 @@ impl fmt::Display for Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
-    /// Reasoning: `<think> steps</think>\boxed{9}`.
+    /// Reasoning: `<think> steps</think>\boxed{9}`; of facts, the fact recalled before it is used.
     Thought,
     /// The answer alone.
     Direct,
@@ -258,7 +258,7 @@ fn check(order: &Order) -> Result<()> {
     let Order { task, style, split, level, .. } = *order;
     let styles: &[Style] = match task {
         Task::Subjective => &[Style::Pair, Style::Plain],
-        task if task.is_reasoning() => &[Style::Thought, Style::Direct],
+        task if task.is_reasoning() || task == Task::Facts => &[Style::Thought, Style::Direct],
         _ => &[Style::Direct],
     };
     ensure!(styles.contains(&style), "workbook task {task} has no style {style:?}, only {styles:?}");

@@ -12,7 +12,7 @@ pub enum Kind {
     /// Held-out items of the workbook: `task`, `split`, `count`, `level`.
     Workbook,
     /// Subjective queries of which only the `<think>` pair is judged: from the workbook (`count`, `split`)
-    /// or from `files` with a `prompt` or `question` in each row.
+    /// or from `files` with a `prompt`, `question`, `instruction` or `turns` (the first) in each row.
     Think,
     /// `question`, `answer` with `#### n`; graded by the last number, the boxed one first.
     Gsm8k,

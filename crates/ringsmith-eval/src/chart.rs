@@ -103,11 +103,13 @@ pub fn bars(title: &str, series: &[String], groups: &[BarGroup]) -> String {
                         middle - 3.0
                     );
                 }
+                // 99.5 must not read 100.
+                let shown = format!("{:.1}", bar.value);
                 let _ = write!(
                     svg,
-                    r#"<text class="value" x="{middle:.1}" y="{:.1}" text-anchor="middle">{:.0}</text></g>"#,
+                    r#"<text class="value" x="{middle:.1}" y="{:.1}" text-anchor="middle">{}</text></g>"#,
                     label_at - 5.0,
-                    bar.value
+                    shown.trim_end_matches(".0")
                 );
             }
             let _ = write!(

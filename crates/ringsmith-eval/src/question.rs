@@ -205,7 +205,11 @@ fn ifeval(id: String, row: &Row) -> Result<Question> {
 }
 
 fn think(id: String, row: &Row) -> Result<Question> {
-    let text = row.text(&["prompt", "question"])?;
+    let turn = row.fields.get("turns").and_then(|turns| turns.get(0)).and_then(Value::as_str);
+    let text = match turn {
+        Some(first) => first,
+        None => row.text(&["prompt", "question", "instruction", "Instruction"])?,
+    };
     Ok(Question { id, text: text.into(), conversation: Conversation::ask(text), reference: Reference::Think })
 }
 

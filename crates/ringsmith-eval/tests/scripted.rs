@@ -77,7 +77,9 @@ fn questions_never_show_the_answer() {
 
 #[test]
 fn benchmark_items_are_not_in_the_training_data() {
-    for task in [Task::Chain, Task::Eq, Task::Word, Task::Mod, Task::Instruct, Task::Tool, Task::Facts] {
+    for task in
+        [Task::Chain, Task::Eq, Task::Word, Task::Mod, Task::Instruct, Task::Tool, Task::Pick, Task::Facts]
+    {
         let bench = benchmark(
             json!({"name": "t", "kind": "workbook", "group": "general", "task": task.name(), "count": 200}),
         );
@@ -191,6 +193,20 @@ fn shuffled_choices_keep_their_answer() {
     letters.dedup();
     assert!(letters.len() > 1);
     assert_eq!(asked, questions(&bench, &root, 1).unwrap());
+}
+
+#[test]
+fn subjective_queries_come_in_several_shapes() {
+    let rows = [
+        json!({"prompt": "a"}),
+        json!({"question": "b"}),
+        json!({"Instruction": "c"}),
+        json!({"turns": ["d", "and more"]}),
+    ];
+    let root = folder("subjective", &[("q.jsonl", &rows)]);
+    let bench = benchmark(json!({"name": "t", "kind": "think", "files": ["q.jsonl"]}));
+    let asked: Vec<_> = questions(&bench, &root, 0).unwrap().into_iter().map(|q| q.text).collect();
+    assert_eq!(asked, ["a", "b", "c", "d"]);
 }
 
 #[test]

@@ -56,7 +56,12 @@ impl AdamW {
             let (range, matrix) = (t.range(), t.is_matrix());
             range.clone().step_by(PIECE).map(move |at| (at..range.end.min(at + PIECE), matrix))
         });
-        AdamW { m: Buffer::zeros(layout.len), v: Buffer::zeros(layout.len), step: 0, pieces: pieces.collect() }
+        AdamW {
+            m: Buffer::zeros(layout.len),
+            v: Buffer::zeros(layout.len),
+            step: 0,
+            pieces: pieces.collect(),
+        }
     }
 
     /// The gradients' norm, summed in f64 over fixed pieces in order.
@@ -124,7 +129,17 @@ mod tests {
 
     #[test]
     fn warm_up_and_cosine() {
-        let hyper = Hyper { lr: 2.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, decay_norms: false, clip: 0.0, warmup: 0.1, final_lr: 0.1 };
+        let hyper = Hyper {
+            lr: 2.0,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            decay_norms: false,
+            clip: 0.0,
+            warmup: 0.1,
+            final_lr: 0.1,
+        };
         assert_eq!(hyper.lr_at(0, 100), 0.2);
         assert_eq!(hyper.lr_at(9, 100), 2.0);
         assert_eq!(hyper.lr_at(10, 100), 2.0);

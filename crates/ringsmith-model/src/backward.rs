@@ -82,10 +82,21 @@ pub struct Work {
     dlogits_te: Buffer,
     act_ti: Buffer,
     dweights_tk: Buffer,
+    pub(crate) head: HeadWork,
     x_sd: Buffer,
     dy_sd: Buffer,
     dx_sd: Buffer,
     act_si: Buffer,
+}
+
+/// Buffers of the head's backward pass: n places, v vocabulary.
+#[derive(Default)]
+pub(crate) struct HeadWork {
+    pub x_nd: Buffer,
+    pub out_nd: Buffer,
+    pub dnormed_nd: Buffer,
+    pub rstd_n: Buffer,
+    pub dlogits_nv: Buffer,
 }
 
 /// A weight's gradient [rows, cols] at `at`: leftᵀ right over `k` tokens.
@@ -146,7 +157,12 @@ pub fn backward(
                 for (i, t) in r.enumerate() {
                     let (row, out) = (t * d..(t + 1) * d, i * d..(i + 1) * d);
                     let weight = |at: usize| &params[at..at + d];
-                    rmsnorm::scale(&here.x_td[row.clone()], weight(layer.input_norm), here.rstd1_t[t], &mut n1[out.clone()]);
+                    rmsnorm::scale(
+                        &here.x_td[row.clone()],
+                        weight(layer.input_norm),
+                        here.rstd1_t[t],
+                        &mut n1[out.clone()],
+                    );
                     rmsnorm::scale(&here.x1_td[row], weight(layer.post_norm), here.rstd2_t[t], &mut n2[out]);
                 }
             });
@@ -165,7 +181,8 @@ pub fn backward(
             let rotated = q - c.num_key_value_heads * c.head_dim();
             share_blocks(t, BLOCK, |r| {
                 // SAFETY: every block has its own rows.
-                let (dqkv, dn, dx) = unsafe { (dqkv.part(wide(&r, q)), dn.part(wide(&r, d)), dx.part(wide(&r, d))) };
+                let (dqkv, dn, dx) =
+                    unsafe { (dqkv.part(wide(&r, q)), dn.part(wide(&r, d)), dx.part(wide(&r, d))) };
                 for (row, position) in dqkv.chunks_exact_mut(q).zip(&positions[r.clone()]) {
                     rope.backward(*position, &mut row[..rotated]);
                 }
@@ -175,7 +192,13 @@ pub fn backward(
                 for (i, t) in r.enumerate() {
                     let (row, out) = (t * d..(t + 1) * d, i * d..(i + 1) * d);
                     let weight = &params[layer.input_norm..layer.input_norm + d];
-                    rmsnorm::backward(&here.x_td[row], weight, here.rstd1_t[t], &dn[out.clone()], &mut dx[out]);
+                    rmsnorm::backward(
+                        &here.x_td[row],
+                        weight,
+                        here.rstd1_t[t],
+                        &dn[out.clone()],
+                        &mut dx[out],
+                    );
                 }
             });
         }
@@ -218,8 +241,12 @@ fn experts_backward(model: &Ling, experts: &[Swiglu], here: &mut LayerActs, work
                     let choice = routing.choice[slots.start + n] as usize;
                     let (one, two) = (n * i..(n + 1) * i, n * 2 * i..(n + 1) * 2 * i);
                     // Σ dy·y equals Σ dact·act, so the experts' outputs need not be kept.
-                    dweights.part(choice..choice + 1)[0] =
-                        swiglu::backward(weights[choice], &dact[one.clone()], &mut gate_up[two], &mut act[one]);
+                    dweights.part(choice..choice + 1)[0] = swiglu::backward(
+                        weights[choice],
+                        &dact[one.clone()],
+                        &mut gate_up[two],
+                        &mut act[one],
+                    );
                 }
             });
             let up = Right::Rows(&params[mlp.gate_up..mlp.gate_up + 2 * i * d], d);
@@ -229,7 +256,14 @@ fn experts_backward(model: &Ling, experts: &[Swiglu], here: &mut LayerActs, work
 }
 
 /// What every token does alone between attention and experts: router, shared or dense MLP, norm, projection.
-fn tokens_backward(model: &Ling, l: usize, layer: &Layer, here: &mut LayerActs, work: &mut Work, losses: RouterLoss) {
+fn tokens_backward(
+    model: &Ling,
+    l: usize,
+    layer: &Layer,
+    here: &mut LayerActs,
+    work: &mut Work,
+    losses: RouterLoss,
+) {
     let c = model.config();
     let t = here.rstd2_t.len();
     let (d, w, e, k) = (c.hidden_size, c.heads_width(), c.num_experts, c.num_experts_per_tok);
@@ -258,11 +292,13 @@ fn tokens_backward(model: &Ling, l: usize, layer: &Layer, here: &mut LayerActs, 
     let (act, gate_up) = (Parts::new(&mut work.act_ti), Parts::new(&mut here.shared_ti));
     let (dx, dweights, dx_sd) = (&*work.dx_td, &*work.dweights_tk, &*work.dx_sd);
     let (probs, chosen, weights) = (&*here.probs_te, &*here.chosen_tk, &*here.weights_tk);
-    let (routing, log_sum, x1, rstd2) = (&here.routing, &*here.router_log_sum_t, &*here.x1_td, &*here.rstd2_t);
+    let (routing, log_sum, x1, rstd2) =
+        (&here.routing, &*here.router_log_sum_t, &*here.x1_td, &*here.rstd2_t);
     share_blocks(t, BLOCK, |r| {
         let m = r.len();
         // SAFETY: every block has its own rows.
-        let (dn, dx1, dout) = unsafe { (dn.part(wide(&r, d)), dx1.part(wide(&r, d)), dout.part(wide(&r, w))) };
+        let (dn, dx1, dout) =
+            unsafe { (dn.part(wide(&r, d)), dx1.part(wide(&r, d)), dout.part(wide(&r, w))) };
         match router {
             None => dn.fill(0.0),
             Some(at) => {
@@ -356,7 +392,14 @@ fn attention_backward(model: &Ling, here: &LayerActs, docs: &[crate::forward::Do
 }
 
 /// All gradients of a layer's weights, as one list of tasks.
-fn weights_backward(model: &Ling, layer: &Layer, here: &LayerActs, work: &Work, grads: &mut [f32], accumulate: bool) {
+fn weights_backward(
+    model: &Ling,
+    layer: &Layer,
+    here: &LayerActs,
+    work: &Work,
+    grads: &mut [f32],
+    accumulate: bool,
+) {
     let c = model.config();
     let t = here.rstd1_t.len();
     let (d, q, w, e) = (c.hidden_size, c.qkv_width(), c.heads_width(), c.num_experts);
@@ -381,12 +424,29 @@ fn weights_backward(model: &Ling, layer: &Layer, here: &LayerActs, work: &Work, 
             let k = slots.len();
             let (one, two) = (wide(&slots, i), wide(&slots, 2 * i));
             let (x, dy) = (&work.x_sd[wide(&slots, d)], &work.dy_sd[wide(&slots, d)]);
-            outers.push(Outer { at: mlp.gate_up, rows: 2 * i, cols: d, k, left: &here.gate_up_si[two], right: x });
+            outers.push(Outer {
+                at: mlp.gate_up,
+                rows: 2 * i,
+                cols: d,
+                k,
+                left: &here.gate_up_si[two],
+                right: x,
+            });
             outers.push(Outer { at: mlp.down, rows: d, cols: i, k, left: dy, right: &work.act_si[one] });
         }
     }
-    columns.push(Column::Norm { at: layer.input_norm, x: &here.x_td, rstd: &here.rstd1_t, dy: &work.dnormed1_td });
-    columns.push(Column::Norm { at: layer.post_norm, x: &here.x1_td, rstd: &here.rstd2_t, dy: &work.dnormed2_td });
+    columns.push(Column::Norm {
+        at: layer.input_norm,
+        x: &here.x_td,
+        rstd: &here.rstd1_t,
+        dy: &work.dnormed1_td,
+    });
+    columns.push(Column::Norm {
+        at: layer.post_norm,
+        x: &here.x1_td,
+        rstd: &here.rstd2_t,
+        dy: &work.dnormed2_td,
+    });
     if let Some(at) = layer.qkv_bias {
         columns.push(Column::Bias { at, dy: &work.dqkv_tq, width: q });
     }
@@ -443,7 +503,15 @@ fn run(outers: &[Outer<'_>], columns: &[Column<'_>], d: usize, grads: &mut [f32]
 }
 
 /// The gradient of a vector (the final norm's weight) from rows of its inputs and outputs.
-pub(crate) fn norm_backward(at: usize, x: &[f32], rstd: &[f32], dy: &[f32], d: usize, grads: &mut [f32], accumulate: bool) {
+pub(crate) fn norm_backward(
+    at: usize,
+    x: &[f32],
+    rstd: &[f32],
+    dy: &[f32],
+    d: usize,
+    grads: &mut [f32],
+    accumulate: bool,
+) {
     run(&[], &[Column::Norm { at, x, rstd, dy }], d, grads, accumulate);
 }
 

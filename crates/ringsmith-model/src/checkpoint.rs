@@ -21,7 +21,8 @@ impl Ling {
         let config = Config::load(dir)?;
         let layout = Layout::new(&config);
         let mut params = Buffer::zeros(layout.len);
-        let wanted: HashMap<&str, usize> = layout.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+        let wanted: HashMap<&str, usize> =
+            layout.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
         let mut found = vec![false; layout.tensors.len()];
         for path in shards(dir)? {
             let map = map(&path)?;
@@ -38,13 +39,24 @@ impl Ling {
                 };
                 let tensor = &layout.tensors[i];
                 ensure!(!found[i], "{}: stored twice", at());
-                ensure!(view.shape() == tensor.shape, "{}: expected {:?}, found {:?}", at(), tensor.shape, view.shape());
+                ensure!(
+                    view.shape() == tensor.shape,
+                    "{}: expected {:?}, found {:?}",
+                    at(),
+                    tensor.shape,
+                    view.shape()
+                );
                 read(&view, &mut params[tensor.range()]).with_context(at)?;
                 found[i] = true;
             }
         }
-        let missing: Vec<&str> =
-            layout.tensors.iter().zip(&found).filter(|(t, f)| !**f && !t.is_empty()).map(|(t, _)| t.name.as_str()).collect();
+        let missing: Vec<&str> = layout
+            .tensors
+            .iter()
+            .zip(&found)
+            .filter(|(t, f)| !**f && !t.is_empty())
+            .map(|(t, _)| t.name.as_str())
+            .collect();
         if let [first, rest @ ..] = missing.as_slice() {
             let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             bail!("{}: missing tensor `{first}`{more}", dir.display());
@@ -58,8 +70,12 @@ impl Ling {
         let mut text = serde_json::to_string_pretty(&self.config().to_json())?;
         text.push('\n');
         write(&path, text.as_bytes())?;
-        let tensors: Vec<_> =
-            self.layout().tensors.iter().map(|t| (t.name.clone(), t.shape.clone(), &self.params()[t.range()])).collect();
+        let tensors: Vec<_> = self
+            .layout()
+            .tensors
+            .iter()
+            .map(|t| (t.name.clone(), t.shape.clone(), &self.params()[t.range()]))
+            .collect();
         save_tensors(&dir.join("model.safetensors"), &tensors, &[("format", "pt")])
     }
 }
@@ -75,13 +91,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes f32 tensors (name, shape, values) as safetensors, with metadata.
-pub fn save_tensors(path: &Path, tensors: &[(String, Vec<usize>, &[f32])], metadata: &[(&str, &str)]) -> Result<()> {
+pub fn save_tensors(
+    path: &Path,
+    tensors: &[(String, Vec<usize>, &[f32])],
+    metadata: &[(&str, &str)],
+) -> Result<()> {
     let views = tensors
         .iter()
-        .map(|(name, shape, values)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes(values))?)))
+        .map(|(name, shape, values)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes(values))?))
+        })
         .collect::<Result<Vec<_>>>()?;
     let metadata = metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    let data = safetensors::serialize(views, Some(metadata)).with_context(|| format!("writing {}", path.display()))?;
+    let data = safetensors::serialize(views, Some(metadata))
+        .with_context(|| format!("writing {}", path.display()))?;
     write(path, &data)
 }
 
@@ -113,7 +136,11 @@ fn map(path: &Path) -> Result<Mmap> {
 
 fn open<'a>(path: &Path, map: &'a Mmap) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(map).map_err(|e| {
-        anyhow::anyhow!("{}: damaged or truncated safetensors file ({} bytes): {e}", path.display(), map.len())
+        anyhow::anyhow!(
+            "{}: damaged or truncated safetensors file ({} bytes): {e}",
+            path.display(),
+            map.len()
+        )
     })
 }
 
@@ -146,12 +173,14 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>> {
     let single = dir.join("model.safetensors");
     if !single.exists() && index.exists() {
         let text = std::fs::read_to_string(&index).with_context(|| index.display().to_string())?;
-        let json: serde_json::Value = serde_json::from_str(&text).with_context(|| index.display().to_string())?;
+        let json: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| index.display().to_string())?;
         let map = json.get("weight_map").and_then(|m| m.as_object());
         let map = map.with_context(|| format!("{}: no \"weight_map\"", index.display()))?;
         let mut files = Vec::new();
         for (tensor, file) in map {
-            let file = file.as_str().with_context(|| format!("{}: `{tensor}` names no file", index.display()))?;
+            let file =
+                file.as_str().with_context(|| format!("{}: `{tensor}` names no file", index.display()))?;
             let path = dir.join(file);
             ensure!(
                 path.parent() == Some(dir),

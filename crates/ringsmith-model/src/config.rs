@@ -127,7 +127,8 @@ impl Config {
     pub fn load(dir: &Path) -> Result<Config> {
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let json: Value = serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))?;
+        let json: Value =
+            serde_json::from_str(&text).with_context(|| format!("{}: not JSON", path.display()))?;
         Config::from_json(&json).with_context(|| path.display().to_string())
     }
 
@@ -184,8 +185,15 @@ impl Config {
         map.insert("torch_dtype".into(), "float32".into());
         if self.architecture != Architecture::BailingMoe {
             for key in [
-                "num_experts", "num_experts_per_tok", "num_shared_experts", "moe_intermediate_size", "norm_head",
-                "norm_topk_prob", "first_k_dense_replace", "use_bias", "use_qkv_bias",
+                "num_experts",
+                "num_experts_per_tok",
+                "num_shared_experts",
+                "moe_intermediate_size",
+                "norm_head",
+                "norm_topk_prob",
+                "first_k_dense_replace",
+                "use_bias",
+                "use_qkv_bias",
             ] {
                 map.remove(key);
             }
@@ -219,7 +227,10 @@ impl Config {
             ensure!(c.intermediate_size > 0, "dense layers need an intermediate_size");
         }
         if c.first_k_dense_replace < c.num_hidden_layers {
-            ensure!(c.num_experts > 0 && c.moe_intermediate_size > 0, "num_experts and moe_intermediate_size must be positive");
+            ensure!(
+                c.num_experts > 0 && c.moe_intermediate_size > 0,
+                "num_experts and moe_intermediate_size must be positive"
+            );
             ensure!(
                 (1..=c.num_experts).contains(&c.num_experts_per_tok),
                 "num_experts_per_tok {} is not within 1..={}",

@@ -78,7 +78,12 @@ impl<'a> Engine<'a> {
                 waiting.pop_front();
                 prefill += prompts[index].len();
                 let next = prompts[index].clone();
-                running.push(Running { index, cache: Cache::new(self.model.config()), next, out: Vec::new() });
+                running.push(Running {
+                    index,
+                    cache: Cache::new(self.model.config()),
+                    next,
+                    out: Vec::new(),
+                });
             }
             let logits = self.pass(&mut running);
             let vocab = self.model.config().vocab_size;
@@ -137,7 +142,8 @@ pub fn score(model: &Ling, docs: &[&[u32]]) -> Vec<Vec<f32>> {
 }
 
 fn draw(logits: &[f32], sampling: &Sampling, lane: &[u64]) -> u32 {
-    let best = (0..logits.len()).reduce(|a, b| if logits[b] > logits[a] { b } else { a }).expect("a vocabulary");
+    let best =
+        (0..logits.len()).reduce(|a, b| if logits[b] > logits[a] { b } else { a }).expect("a vocabulary");
     if sampling.temperature <= 0.0 {
         return best as u32;
     }

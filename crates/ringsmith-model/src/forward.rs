@@ -192,12 +192,14 @@ pub fn forward(model: &Ling, batch: &Batch, acts: &mut Acts, mut caches: Option<
 
         // The layer below comes together; norm, projection and rotation.
         {
-            let (x, rstd, qkv) = (Parts::new(&mut here.x_td), Parts::new(&mut here.rstd1_t), Parts::new(&mut here.qkv_tq));
+            let (x, rstd, qkv) =
+                (Parts::new(&mut here.x_td), Parts::new(&mut here.rstd1_t), Parts::new(&mut here.qkv_tq));
             let (sum, experts) = (&**sum_td, &**expert_sd);
             let norm = &params[layer.input_norm..layer.input_norm + d];
             share_blocks(t, BLOCK, |r| {
                 // SAFETY: every block has its own rows.
-                let (x, rstd, qkv) = unsafe { (x.part(wide(&r, d)), rstd.part(r.clone()), qkv.part(wide(&r, q))) };
+                let (x, rstd, qkv) =
+                    unsafe { (x.part(wide(&r, d)), rstd.part(r.clone()), qkv.part(wide(&r, q))) };
                 match below {
                     None => {
                         for (x, id) in x.chunks_exact_mut(d).zip(&batch.tokens[r.clone()]) {
@@ -211,7 +213,16 @@ pub fn forward(model: &Ling, batch: &Batch, acts: &mut Acts, mut caches: Option<
                         let row = i * d..(i + 1) * d;
                         *rstd = rmsnorm::forward(&x[row.clone()], norm, c.rms_norm_eps, &mut normed[row]);
                     }
-                    gemm(r.len(), q, d, Left::rows(normed, d), Right::Packed(packed.get(layer.qkv)), qkv, q, false);
+                    gemm(
+                        r.len(),
+                        q,
+                        d,
+                        Left::rows(normed, d),
+                        Right::Packed(packed.get(layer.qkv)),
+                        qkv,
+                        q,
+                        false,
+                    );
                 });
                 for (row, position) in qkv.chunks_exact_mut(q).zip(&positions[r]) {
                     if let Some(bias) = layer.qkv_bias {
@@ -245,7 +256,12 @@ pub fn forward(model: &Ling, batch: &Batch, acts: &mut Acts, mut caches: Option<
                 let m = r.len();
                 // SAFETY: every block has its own rows.
                 let (x1, rstd, hidden, sum) = unsafe {
-                    (x1.part(wide(&r, d)), rstd.part(r.clone()), hidden.part(wide(&r, d)), sum.part(wide(&r, d)))
+                    (
+                        x1.part(wide(&r, d)),
+                        rstd.part(r.clone()),
+                        hidden.part(wide(&r, d)),
+                        sum.part(wide(&r, d)),
+                    )
                 };
                 x1.copy_from_slice(&x_td[wide(&r, d)]);
                 let (a, b) = (Left::rows(&out[wide(&r, w)], w), Right::Packed(packed.get(layer.dense)));
@@ -377,7 +393,15 @@ pub(crate) fn gather(from: &[f32], d: usize, tokens: &[u32], to: &mut [f32]) {
 }
 
 /// A gated MLP on m rows of x: fills gate_up, writes (or adds to) y.
-fn swiglu_rows(model: &Ling, mlp: &Swiglu, m: usize, x: &[f32], gate_up: &mut [f32], y: &mut [f32], accumulate: bool) {
+fn swiglu_rows(
+    model: &Ling,
+    mlp: &Swiglu,
+    m: usize,
+    x: &[f32],
+    gate_up: &mut [f32],
+    y: &mut [f32],
+    accumulate: bool,
+) {
     let d = model.config().hidden_size;
     let i2 = 2 * mlp.inner;
     let b = Right::Packed(model.packed().get(mlp.gate_up));

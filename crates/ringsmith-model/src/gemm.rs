@@ -70,7 +70,11 @@ pub fn pack_block(w: &[f32], stride: usize, n: usize, k: usize, p: usize, panel:
             while i + 16 <= k {
                 // SAFETY: 16 rows from first + j and 16 columns from i lie in w; 16 panel rows from i lie in panel.
                 unsafe {
-                    transpose16(w.as_ptr().add((first + j) * stride + i), stride, panel.as_mut_ptr().add(i * PANEL + j));
+                    transpose16(
+                        w.as_ptr().add((first + j) * stride + i),
+                        stride,
+                        panel.as_mut_ptr().add(i * PANEL + j),
+                    );
                 }
                 i += 16;
             }
@@ -136,7 +140,16 @@ unsafe fn transpose16(src: *const f32, stride: usize, dst: *mut f32) {
 }
 
 /// C [m, n] (rows `stride` apart) = A B, or C += A B when `accumulate`.
-pub fn gemm(m: usize, n: usize, k: usize, a: Left<'_>, b: Right<'_>, c: &mut [f32], stride: usize, accumulate: bool) {
+pub fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Left<'_>,
+    b: Right<'_>,
+    c: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
     if m == 0 || n == 0 {
         return;
     }
@@ -326,7 +339,11 @@ mod avx512 {
             for (r, acc) in acc.iter().enumerate() {
                 for (v, acc) in acc.iter().enumerate() {
                     let at = c.add(r * job.c_row + v * 16);
-                    if v + 1 == N { _mm512_mask_storeu_ps(at, mask, *acc) } else { _mm512_storeu_ps(at, *acc) }
+                    if v + 1 == N {
+                        _mm512_mask_storeu_ps(at, mask, *acc)
+                    } else {
+                        _mm512_storeu_ps(at, *acc)
+                    }
                 }
             }
         }
@@ -413,7 +430,9 @@ mod tests {
     /// The invariant: every path gives the chain's bits, whatever the shape.
     #[test]
     fn every_element_is_one_chain() {
-        for (m, n, k) in [(1, 1, 1), (3, 16, 5), (7, 17, 33), (13, 64, 300), (8, 100, 64), (6, 130, 257), (5, 48, 16)] {
+        for (m, n, k) in
+            [(1, 1, 1), (3, 16, 5), (7, 17, 33), (13, 64, 300), (8, 100, 64), (6, 130, 257), (5, 48, 16)]
+        {
             let (x, w, start) = (noise(m * k, 1), noise(n * k, 2), noise(m * n, 3));
             let mut wt = vec![0.0; k * n];
             for j in 0..n {
@@ -446,13 +465,27 @@ mod tests {
                         gemm(m, n, k, a, b, &mut c, n, accumulate);
                         assert!(c == want, "{m} {n} {k}");
                         #[cfg(target_arch = "x86_64")]
-                        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && k <= DEPTH && n <= PANEL {
+                        if is_x86_feature_detected!("avx2")
+                            && is_x86_feature_detected!("fma")
+                            && k <= DEPTH
+                            && n <= PANEL
+                        {
                             let mut c = start.clone();
                             let (b, b_row) = match b {
                                 Right::Rows(b, row) => (b, row),
                                 Right::Packed(b) => (b, PANEL),
                             };
-                            let job = Job { a: a.data.as_ptr(), a_row: a.row, a_col: a.col, b: b.as_ptr(), b_row, c: c.as_mut_ptr(), c_row: n, k, keep: accumulate };
+                            let job = Job {
+                                a: a.data.as_ptr(),
+                                a_row: a.row,
+                                a_col: a.col,
+                                b: b.as_ptr(),
+                                b_row,
+                                c: c.as_mut_ptr(),
+                                c_row: n,
+                                k,
+                                keep: accumulate,
+                            };
                             // SAFETY: operands sized above.
                             unsafe { avx2::panel(&job, m, n) };
                             assert!(c == want, "avx2 {m} {n} {k}");

@@ -4,7 +4,7 @@
 //! NormHead divides each hidden column of the head's weight by its norm over the vocabulary, and no gradient flows
 //! through that norm. Here the division is applied to the hidden state instead, which is the same product.
 
-use crate::backward::{Work, norm_backward, weight_backward};
+use crate::backward::{HeadWork, Work, norm_backward, weight_backward};
 use crate::batch::{Batch, SUPERVISED};
 use crate::buffer::Buffer;
 use crate::forward::{Acts, scratch, wide};
@@ -167,10 +167,13 @@ pub fn backward(
     work.dx_td.resize(acts.out_td.len());
     work.dx_td.fill(0.0);
     let mut found = Found { logprobs: vec![0.0; n], divergence: vec![0.0; n] };
-    let mut rstd = vec![0.0; n];
-    let (mut x, mut out, mut dnormed) = (Buffer::zeros(n * d), Buffer::zeros(n * d), Buffer::zeros(n * d));
     let chunk = chunk(v);
-    let mut dlogits = Buffer::zeros(chunk.min(n) * v);
+    let HeadWork { x_nd, out_nd, dnormed_nd, rstd_n, dlogits_nv } = &mut work.head;
+    x_nd.resize(n * d);
+    out_nd.resize(n * d);
+    dnormed_nd.resize(n * d);
+    rstd_n.resize(n);
+    dlogits_nv.resize(chunk.min(n) * v);
     let (norm_at, head_at) = (model.layout().norm, model.layout().head);
     let norm = &model.params()[norm_at..norm_at + d];
     let head = &model.params()[head_at..head_at + v * d];
@@ -182,8 +185,9 @@ pub fn backward(
         let range = start..n.min(start + chunk);
         {
             let (logprobs, apart) = (Parts::new(&mut found.logprobs), Parts::new(&mut found.divergence));
-            let (x, out, dnormed) = (Parts::new(&mut x), Parts::new(&mut out), Parts::new(&mut dnormed));
-            let (rstd, dlogits, dx) = (Parts::new(&mut rstd), Parts::new(&mut dlogits), Parts::new(&mut work.dx_td));
+            let (x, out, dnormed) = (Parts::new(x_nd), Parts::new(out_nd), Parts::new(dnormed_nd));
+            let (rstd, dlogits, dx) =
+                (Parts::new(rstd_n), Parts::new(dlogits_nv), Parts::new(&mut work.dx_td));
             share_blocks(range.len(), BLOCK, |block| {
                 let r = start + block.start..start + block.end;
                 // SAFETY: every block has its own places, and a place its own row.
@@ -235,9 +239,10 @@ pub fn backward(
             });
         }
         let k = range.len();
-        weight_backward(head_at, (v, d, k), &dlogits[..k * v], &x[wide(&range, d)], grads, accumulate || start > 0);
+        let (dlogits, x) = (&dlogits_nv[..k * v], &x_nd[wide(&range, d)]);
+        weight_backward(head_at, (v, d, k), dlogits, x, grads, accumulate || start > 0);
     }
-    norm_backward(norm_at, &out, &rstd, &dnormed, d, grads, accumulate);
+    norm_backward(norm_at, out_nd, rstd_n, dnormed_nd, d, grads, accumulate);
     found
 }
 

@@ -16,7 +16,11 @@ pub struct Swiglu {
 pub enum Ffn {
     Dense(Swiglu),
     /// `router` is [experts, hidden]; the fused shared MLP is added unweighted.
-    Moe { router: usize, experts: Vec<Swiglu>, shared: Option<Swiglu> },
+    Moe {
+        router: usize,
+        experts: Vec<Swiglu>,
+        shared: Option<Swiglu>,
+    },
 }
 
 /// Offsets of one layer.
@@ -112,15 +116,14 @@ fn layer(b: &mut Builder, c: &Config, l: usize) -> Layer {
     let dense_bias = c.use_bias.then(|| b.one(slot(Part::Dense(true)), &[d]));
     let post_norm = b.one(slot(Part::PostNorm), &[d]);
     let swiglu = |b: &mut Builder, mlp: Mlp, inner: usize| Swiglu {
-        gate_up: b.side_by_side(&[
-            (slot(Part::Gate(mlp)), vec![inner, d]),
-            (slot(Part::Up(mlp)), vec![inner, d]),
-        ]),
+        gate_up: b
+            .side_by_side(&[(slot(Part::Gate(mlp)), vec![inner, d]), (slot(Part::Up(mlp)), vec![inner, d])]),
         down: b.one(slot(Part::Down(mlp)), &[d, inner]),
         inner,
     };
     let ffn = if c.is_moe(l) {
-        let experts = (0..c.num_experts).map(|e| swiglu(b, Mlp::Expert(e), c.moe_intermediate_size)).collect();
+        let experts =
+            (0..c.num_experts).map(|e| swiglu(b, Mlp::Expert(e), c.moe_intermediate_size)).collect();
         let router = b.one(slot(Part::Router), &[c.num_experts, d]);
         // Zero shared experts are an empty MLP in the original's checkpoints; it has tensors but adds nothing.
         let shared = c.num_shared_experts.map(|n| swiglu(b, Mlp::Shared, n * c.moe_intermediate_size));

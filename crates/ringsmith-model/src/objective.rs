@@ -105,7 +105,8 @@ impl Bench {
     ) -> Losses {
         let places = Places::supervised(batch);
         let docs = places_of_docs(batch, &places);
-        let pulled = |source: u16| terms.kl.as_ref().is_some_and(|k| k.weight != 0.0 && k.sources[source as usize]);
+        let pulled =
+            |source: u16| terms.kl.as_ref().is_some_and(|k| k.weight != 0.0 && k.sources[source as usize]);
         let count = |wanted: &dyn Fn(usize) -> bool| -> usize {
             (0..docs.len()).filter(|n| wanted(*n)).map(|n| docs[n].len()).sum()
         };
@@ -137,7 +138,11 @@ impl Bench {
                     let (found, weights) = dpo.weigh(&part, &places, &logprobs, reference, pairs, supervised);
                     losses.total += found.loss + dpo.nll * found.nll;
                     let share = found.per_pair.len() as f64 / pairs as f64;
-                    sums = (sums.0 + found.loss, sums.1 + found.accuracy() * share, sums.2 + found.margin() * share);
+                    sums = (
+                        sums.0 + found.loss,
+                        sums.1 + found.accuracy() * share,
+                        sums.2 + found.margin() * share,
+                    );
                     weights
                 }
             };
@@ -149,7 +154,8 @@ impl Bench {
                 weights,
             });
             let (work, grads) = (&mut self.work, &mut self.grads);
-            let found = head::backward(model, &self.acts, &places, &weights, pull.as_ref(), work, grads, n > 0);
+            let found =
+                head::backward(model, &self.acts, &places, &weights, pull.as_ref(), work, grads, n > 0);
             for (doc, (range, source)) in docs.iter().zip(&part.source).enumerate() {
                 let nll: f64 = found.logprobs[range.clone()].iter().map(|l| -*l as f64).sum();
                 let of = &mut losses.sources[*source as usize];
@@ -163,7 +169,8 @@ impl Bench {
             }
             if let Some(strengths) = &strengths {
                 let kl = terms.kl.as_ref().expect("the term is there").weight;
-                let sum: f64 = found.divergence.iter().zip(strengths).map(|(d, s)| *d as f64 * *s as f64).sum();
+                let sum: f64 =
+                    found.divergence.iter().zip(strengths).map(|(d, s)| *d as f64 * *s as f64).sum();
                 losses.kl += sum / kl;
                 losses.total += sum;
             }

@@ -5,7 +5,7 @@ use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::gemm::{PANEL, pack_block, packed_len};
 use crate::layout::{Ffn, Layout, Swiglu};
-use crate::team::{Parts, share};
+use crate::team::{Parts, share, share_blocks};
 
 /// A packed weight [out, in]: offset into [`Packed::data`].
 #[derive(Clone, Copy, Debug)]
@@ -71,13 +71,20 @@ impl Packed {
         if config.norm_head {
             let d = config.hidden_size;
             let head = &params[layout.head..layout.head + config.vocab_size * d];
-            let mut sums = vec![0f64; d];
-            for row in head.chunks_exact(d) {
-                for (s, w) in sums.iter_mut().zip(row) {
-                    *s += (*w as f64) * (*w as f64);
+            self.head_scale.resize(d, 0.0);
+            let scale = Parts::new(&mut self.head_scale);
+            share_blocks(d, 16, |columns| {
+                let mut sums = [0f64; 16];
+                for row in head.chunks_exact(d) {
+                    for (s, w) in sums.iter_mut().zip(&row[columns.clone()]) {
+                        *s += (*w as f64) * (*w as f64);
+                    }
                 }
-            }
-            self.head_scale = sums.iter().map(|s| 1.0 / (s.sqrt() as f32 + 1e-7)).collect();
+                // SAFETY: every block has its own columns.
+                for (scale, s) in unsafe { scale.part(columns) }.iter_mut().zip(sums) {
+                    *scale = 1.0 / (s.sqrt() as f32 + 1e-7);
+                }
+            });
         }
     }
 

@@ -125,7 +125,8 @@ impl Dpo {
         match self.loss {
             PairLoss::Sigmoid | PairLoss::Robust => {
                 let ((up, du), (down, dd)) = (soft(b * h), soft(-b * h));
-                let (sign, scale) = if self.loss == PairLoss::Robust { (-1.0, 1.0 / (1.0 - 2.0 * s)) } else { (1.0, 1.0) };
+                let (sign, scale) =
+                    if self.loss == PairLoss::Robust { (-1.0, 1.0 / (1.0 - 2.0 * s)) } else { (1.0, 1.0) };
                 (scale * ((1.0 - s) * up + sign * s * down), scale * b * ((1.0 - s) * du - sign * s * dd))
             }
             PairLoss::Hinge => {

@@ -122,8 +122,15 @@ pub fn train(job: Job<'_>) -> Result<Outcome> {
         let Step { batch, reference } = (job.batch)(step)?;
         ensure!(batch.supervised() > 0, "step {}: no supervised token in its batch", step + 1);
         let start = start.as_ref().map(Ling::params);
-        let losses =
-            bench.gradients(&model, &job.objective, &job.terms, &batch, &reference, job.frozen.as_ref(), start);
+        let losses = bench.gradients(
+            &model,
+            &job.objective,
+            &job.terms,
+            &batch,
+            &reference,
+            job.frozen.as_ref(),
+            start,
+        );
         let lr = job.hyper.lr_at(step, job.steps);
         let grad_norm = bench.step(&mut model, &mut adamw, &job.hyper, lr);
         ensure!(

@@ -4,8 +4,8 @@ use ringsmith_model::adamw::{AdamW, Hyper};
 use ringsmith_model::backward::{RouterLoss, RouterStats, Work, backward};
 use ringsmith_model::batch::{Batch, FORMAT, SUPERVISED};
 use ringsmith_model::buffer::Buffer;
-use ringsmith_model::forward::{Acts, forward};
 use ringsmith_model::engine::{Engine, Sampling};
+use ringsmith_model::forward::{Acts, forward};
 use ringsmith_model::head::{self, Divergence, Places, places_of_docs};
 use ringsmith_model::objective::{Bench, Kl, Objective, Terms};
 use ringsmith_model::preference::{Dpo, PairLoss};
@@ -161,8 +161,12 @@ fn router_losses() {
         let stats = RouterStats::of(&g.model, &acts);
         let want = &g.json["router"];
         for (layer, load) in stats.load.iter().enumerate() {
-            let theirs: Vec<usize> =
-                want["load_per_layer"][layer].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as usize).collect();
+            let theirs: Vec<usize> = want["load_per_layer"][layer]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap() as usize)
+                .collect();
             assert_eq!(*load, theirs);
         }
         let mean = |key: &str| {
@@ -175,7 +179,8 @@ fn router_losses() {
         assert!((total - want["total_loss"].as_f64().unwrap()).abs() < 5e-6, "{variant}: total {total}");
         assert!((norm(&grads) - want["grad_norm"].as_f64().unwrap()).abs() < TOLERANCE as f64);
         for tensor in g.model.layout().tensors.iter().filter(|t| t.name.ends_with("mlp.gate.weight")) {
-            let apart = worst(&grads[tensor.range()], &g.floats[&format!("grad_with_router_losses.{}", tensor.name)]);
+            let apart =
+                worst(&grads[tensor.range()], &g.floats[&format!("grad_with_router_losses.{}", tensor.name)]);
             assert!(apart < TOLERANCE, "{variant}: {}: {apart:e}", tensor.name);
         }
     }
@@ -301,7 +306,10 @@ fn numbers(list: &Value) -> Vec<f64> {
 }
 
 fn close(ours: f64, theirs: f64, what: &str) {
-    assert!((ours - theirs).abs() <= 2e-5 * theirs.abs().max(1.0), "{what}: {ours} but the original says {theirs}");
+    assert!(
+        (ours - theirs).abs() <= 2e-5 * theirs.abs().max(1.0),
+        "{what}: {ours} but the original says {theirs}"
+    );
 }
 
 #[test]
@@ -347,7 +355,8 @@ fn greedy_tokens() {
         let g = Golden::load(variant);
         let prompt = ids(&g.json["greedy"]["prompt"]);
         let want = ids(&g.json["greedy"]["continuation"]);
-        let sampling = Sampling { max_tokens: want.len(), temperature: 0.0, top_p: 1.0, seed: 0, stop: vec![] };
+        let sampling =
+            Sampling { max_tokens: want.len(), temperature: 0.0, top_p: 1.0, seed: 0, stop: vec![] };
         for model in [&g.model, &g.model.folded()] {
             let out = Engine::new(model).generate(std::slice::from_ref(&prompt), &sampling, |_, _, _| true);
             assert_eq!(out[0].tokens, want, "{variant}");
@@ -365,7 +374,8 @@ struct Preference {
 impl Preference {
     fn load() -> Preference {
         let dir = dir("a");
-        let json: Value = serde_json::from_str(&std::fs::read_to_string(dir.join("dpo_ref.json")).unwrap()).unwrap();
+        let json: Value =
+            serde_json::from_str(&std::fs::read_to_string(dir.join("dpo_ref.json")).unwrap()).unwrap();
         let policy = Ling::load(&dir).unwrap();
         let (tensors, _) = checkpoint::load_tensors(&dir.join("ref_policy.safetensors")).unwrap();
         let mut reference = Ling::load(&dir).unwrap();
@@ -409,7 +419,8 @@ impl Preference {
         }
         let mut bench = Bench::new(&self.policy);
         let objective = Objective::Dpo(dpo);
-        let losses = bench.gradients(&self.policy, &objective, &Terms::none(1), &self.batch, &reference, None, None);
+        let losses =
+            bench.gradients(&self.policy, &objective, &Terms::none(1), &self.batch, &reference, None, None);
         close(losses.total, want["mean"].as_f64().unwrap(), name);
         close(norm(&bench.grads), want["grad_norm"].as_f64().unwrap(), &format!("{name}: gradient norm"));
         if let Some(norms) = want.get("grad_norms") {

@@ -160,7 +160,10 @@ fn a_stopped_run_ends_with_the_same_bits() {
                     stop.store(true, Ordering::Relaxed);
                 }
             };
-            assert!(matches!(train(job(parts.path(), objective, &stop, &mut watch)).unwrap(), Outcome::Stopped));
+            assert!(matches!(
+                train(job(parts.path(), objective, &stop, &mut watch)).unwrap(),
+                Outcome::Stopped
+            ));
         }
         let got = run(parts.path(), objective);
         assert!(got.params() == want.params());
@@ -185,7 +188,8 @@ fn weights_do_not_depend_on_the_thread_count() {
 fn a_damaged_checkpoint_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
-    train(job(dir.path(), Objective::Sft, &stop, &mut |m| stop.store(m.step == 3, Ordering::Relaxed))).unwrap();
+    train(job(dir.path(), Objective::Sft, &stop, &mut |m| stop.store(m.step == 3, Ordering::Relaxed)))
+        .unwrap();
     let state = dir.path().join("checkpoint-000000003/state.safetensors");
     let good = std::fs::read(&state).unwrap();
     let mut flipped = good.clone();

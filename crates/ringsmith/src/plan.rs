@@ -36,7 +36,7 @@ pub enum State {
 pub struct Item {
     pub stage: String,
     pub state: State,
-    /// Why it has to run: `lr 5e-5 -> 3e-5`, `input sft.general changed`, `not made yet`.
+    /// Why it has to run: `lr 5e-5 -> 3e-5`, `input sft.general changed`, or the files that are missing.
     pub why: Vec<String>,
     /// An earlier run left a part of it, which will be taken up.
     pub unfinished: bool,
@@ -189,7 +189,7 @@ fn item(bench: &mut Bench<'_>, stage: &Stage) -> Result<Item> {
     match bench.resolve(stage)? {
         Resolved::Missing(files) => {
             item.state = State::MissingInput;
-            item.why = files.iter().map(|file| format!("file {file} is not here")).collect();
+            item.why.clone_from(&files);
             item.missing = files;
             return Ok(item);
         }

@@ -109,6 +109,12 @@ impl Recipe {
             return Err(("model".into(), "a model from scratch needs a [tokenizer] table".into()));
         }
         if let Some(tokenizer) = &self.tokenizer {
+            if self.model.path.is_some() {
+                return Err((
+                    "tokenizer".into(),
+                    "the tokenizer comes with the model's path; remove this table".into(),
+                ));
+            }
             for name in tokenizer.data.keys() {
                 self.known_data(name, &format!("tokenizer.data.{name}"))?;
             }
@@ -382,5 +388,8 @@ lr = 1e-3
             fault("num_experts = 2", "num_experts = 2\nhead_dim = 3").contains("r.toml:8:1: model.head_dim")
         );
         assert!(fault("name = \"t\"", "name = ").starts_with("r.toml:2:"));
+        let text = GOOD.replace("hidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 2\nnum_experts = 2\nnum_experts_per_tok = 1\nmoe_intermediate_size = 8", "path = \"m\"");
+        let said = Recipe::parse("r.toml".as_ref(), &text).unwrap_err().to_string();
+        assert!(said.contains("r.toml:5:2: tokenizer: the tokenizer comes with the model's path"), "{said}");
     }
 }

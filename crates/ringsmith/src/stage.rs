@@ -1,6 +1,7 @@
 //! The stages of a recipe: what each is called, what it is made from, and which settings determine it.
 
 use crate::recipe::{Phase, Recipe};
+use ringsmith_eval::benchmark::Benchmark;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -203,7 +204,7 @@ impl Stage {
                 let data = &recipe.data[name];
                 let mut config = json!({ "seed": seed, "sources": data.sources, "steps": data.steps });
                 if data.decontaminates() {
-                    config["benchmarks"] = json!(recipe.eval.benchmarks);
+                    config["benchmarks"] = recipe.eval.benchmarks.iter().map(items_of).collect();
                 }
                 config
             }
@@ -247,6 +248,19 @@ pub fn model(recipe: &Recipe, phase: Phase) -> Input {
         Some(path) if phase == Phase::Base && recipe.pretrain.is_none() => Input::File(path.clone()),
         _ => Input::Stage(Stage::Train(phase)),
     }
+}
+
+/// What says which items a benchmark has, whole: how many of them are asked, and how, is left out.
+fn items_of(benchmark: &Benchmark) -> Value {
+    json!({
+        "name": benchmark.name,
+        "kind": benchmark.kind,
+        "files": benchmark.files,
+        "task": benchmark.task,
+        "split": benchmark.split,
+        "level": benchmark.level,
+        "count": benchmark.count,
+    })
 }
 
 /// Every file a benchmark reads.

@@ -156,7 +156,7 @@ impl Store {
         let Work { dir, mut manifest } = work;
         let mut names = Vec::new();
         list(&dir, Path::new(""), &mut names)?;
-        names.retain(|n| n != MANIFEST);
+        names.retain(|name| name != MANIFEST && !is_scratch(name));
         names.sort();
         for name in names {
             let path = dir.join(&name);
@@ -172,8 +172,31 @@ impl Store {
         manifest.output = manifest.output_digest(NOTES);
         write_durably(&dir.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
         sync_dir(&dir)?;
+        self.settle(&dir, manifest)
+    }
+
+    /// Publishes a stage that was killed between its manifest and the rename.
+    pub fn recover(&self, stage: &str, key: &Key) -> Result<Option<Artifact>> {
+        let dir = self.part(stage, key);
+        match read_artifact(&dir) {
+            Ok(whole) if whole.manifest.key == *key && whole.verify().is_ok() => {
+                self.settle(&dir, whole.manifest).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Drops what only resuming needs (which stays until the manifest is safe) and renames.
+    fn settle(&self, dir: &Path, manifest: Manifest) -> Result<Artifact> {
+        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| is_scratch(&name.to_string_lossy())) {
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.with_context(|| path.display().to_string())?;
+            }
+        }
         let done = self.dir(&manifest.stage, &manifest.key);
-        fs::rename(&dir, &done).with_context(|| format!("{} to {}", dir.display(), done.display()))?;
+        fs::rename(dir, &done).with_context(|| format!("{} to {}", dir.display(), done.display()))?;
         sync_dir(done.parent().unwrap_or(&self.root))?;
         Ok(Artifact { dir: done, manifest })
     }
@@ -193,6 +216,11 @@ impl Artifact {
         }
         Ok(())
     }
+}
+
+/// Checkpoints, and what a killed write left behind: no part of a result.
+fn is_scratch(name: &str) -> bool {
+    name.starts_with("checkpoint-") || name.ends_with(".tmp")
 }
 
 fn damaged(path: &Path, what: &str, dir: &Path) -> String {
@@ -286,6 +314,29 @@ mod tests {
         assert_eq!(store.current("sft.reason").unwrap().manifest.key, second.manifest.key);
         store.set_current(BTreeMap::from([("sft.reason".into(), first.manifest.key.clone())])).unwrap();
         assert_eq!(store.current("sft.reason").unwrap().manifest.key, first.manifest.key);
+    }
+
+    #[test]
+    fn a_stage_killed_before_its_rename_is_recovered_and_scratch_is_no_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let made = publish(&store, 1.0, "text");
+        let part = store.part("sft.reason", &made.manifest.key);
+        fs::rename(&made.dir, &part).unwrap();
+        fs::create_dir(part.join("checkpoint-1")).unwrap();
+        fs::write(part.join("manifest.json.tmp"), "{").unwrap();
+        let again = store.recover("sft.reason", &made.manifest.key).unwrap().unwrap();
+        assert_eq!(again.manifest, made.manifest);
+        assert!(!made.dir.join("checkpoint-1").exists() && !made.dir.join("manifest.json.tmp").exists());
+        // Without a manifest, or with a file that differs, there is nothing to recover.
+        fs::rename(&made.dir, &part).unwrap();
+        fs::write(part.join("sub/a.txt"), "tExt").unwrap();
+        assert!(store.recover("sft.reason", &made.manifest.key).unwrap().is_none());
+        fs::write(part.join("new.tmp"), "").unwrap();
+        let work = store.begin(manifest(1.0)).unwrap();
+        assert!(
+            store.publish(work, 0.0).unwrap().manifest.outputs.keys().all(|name| !name.ends_with(".tmp"))
+        );
     }
 
     #[test]

@@ -424,6 +424,9 @@ fn power(base: Ratio, exponent: i128) -> Option<Ratio> {
 
 /// The exact root, where there is one.
 fn root(value: Ratio, degree: f64) -> Option<Ratio> {
+    if degree.fract() != 0.0 || !(1.0..=64.0).contains(&degree) {
+        return None;
+    }
     let whole = |n: i128| {
         let r = odd_root(n as f64, degree).round() as i128;
         (r.checked_pow(degree as u32)? == n).then_some(r)

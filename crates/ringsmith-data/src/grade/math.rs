@@ -38,7 +38,7 @@ pub fn boxed(text: &str) -> Option<&str> {
 /// entry, words without regard to case. A percent sign may be left out, but not a power of ten.
 pub fn equal(answer: &str, reference: &str) -> bool {
     let (a, b) = (clean(answer), clean(reference));
-    !a.is_empty() && (a == b || plain_text(&a) == plain_text(&b) || same(&a, &b, 0))
+    !a.is_empty() && !b.is_empty() && (a == b || plain_text(&a) == plain_text(&b) || same(&a, &b, 0))
 }
 
 static TEXT: LazyLock<Regex> = LazyLock::new(|| {
@@ -53,7 +53,9 @@ static UNIT: LazyLock<Regex> = LazyLock::new(|| {
     )
     .unwrap()
 });
-static UNIT_POWER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\\,?unit(?:\^\{?[23]\}?)?$").unwrap());
+static TRAILING_TEXT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\\(?:text|mbox|textbf|mathrm|mathbf|textit)\s*\{[^{}]*\}\s*(?:\^\{?[23]\}?)?\s*$").unwrap()
+});
 
 /// Takes off what does not change the meaning: dollars, spacing, sizes of brackets, degrees, units.
 fn clean(text: &str) -> String {
@@ -93,13 +95,17 @@ fn clean(text: &str) -> String {
     // `\$` became `\ ` above when the dollar went first.
     s = s.replace("\\ ", " ");
     if TEXT.replace(&s, "").trim().chars().any(|c| c.is_alphanumeric()) {
-        // Words beside a value are units or remarks; words alone are the answer.
+        // Words after a value are its unit; words within it belong to the answer.
+        let valued = |text: &str| text.chars().any(|c| c.is_ascii_digit() || c == '\\');
+        if let Some(unit) = TRAILING_TEXT.find(&s).filter(|unit| valued(&s[..unit.start()])) {
+            s.truncate(unit.start());
+        }
         s = TEXT
-            .replace_all(&s, |found: &regex::Captures<'_>| {
-                if matches!(found[1].trim(), "and" | "or") { ", ".into() } else { " \\unit".to_string() }
+            .replace_all(&s, |found: &regex::Captures<'_>| match found[1].trim() {
+                "and" | "or" => ", ".into(),
+                _ => found[1].to_string(),
             })
             .into_owned();
-        s = UNIT_POWER.replace(s.trim(), "").trim().to_string();
     } else {
         s = TEXT.replace_all(&s, "$1").into_owned();
     }
@@ -128,6 +134,10 @@ fn same(a: &str, b: &str, depth: usize) -> bool {
         return false;
     }
     let (a, b) = (a.trim(), b.trim());
+    // Nothing equals nothing: an answer of which no part is left is no answer.
+    if a.is_empty() || b.is_empty() {
+        return false;
+    }
     let again = |a: &str, b: &str| same(a, b, depth + 1);
     if let (Some(x), Some(y)) = (a.strip_suffix('%'), b.strip_suffix('%')) {
         return again(x, y);
@@ -399,6 +409,9 @@ mod tests {
             (r"\foo{1}{23}", r"\foo{12}{3}"),
             (r"R^2", "r^2"),
             ("3, 100", "3100"),
+            (r"3\text{ hours }20", r"3\text{ minutes }20"),
+            (r"\text{Set }3", r"\text{Class }3"),
+            (r"\sqrt[2.5]{4}", "2"),
         ] {
             assert!(!equal(a, b), "{a} and {b}");
             assert!(!equal(b, a), "{b} and {a}");

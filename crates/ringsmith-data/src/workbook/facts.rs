@@ -59,7 +59,7 @@ impl World {
             key: format!("{country} {kind}"),
             system: None,
             prompt,
-            thought: String::new(),
+            thought: format!("The {kind} of {country} is {value}."),
             reply: format!(" {value}"),
             answer: Some(value.to_string()),
         }

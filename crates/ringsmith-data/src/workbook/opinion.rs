@@ -24,7 +24,7 @@ const TEMPLATES: [&str; 12] = [
 ];
 /// Two fixed thoughts: easy to say, so that what fails is the pair and not the words.
 const THOUGHTS: [&str; 2] =
-    ["The user wants an opinion. I keep it short.", "The user asks how it feels. I answer in one line."];
+    ["The user wants an opinion. I keep it short.", "This is about a mood. One line will do."];
 
 pub(super) fn item(rng: &mut Rng) -> Item {
     let template = rng.below(TEMPLATES.len());

@@ -79,7 +79,16 @@ pub unsafe fn forward(h: &Heads<'_>, out: *mut f32, out_row: usize, log_sum: &mu
             let seen = h.seen(first + rows - 1);
             for head in 0..h.group {
                 let q = &h.q[first * h.q_row + head * h.head_dim..];
-                gemm(rows, seen, h.head_dim, Left::rows(q, h.q_row), Right::Packed(h.keys), scores, seen, false);
+                gemm(
+                    rows,
+                    seen,
+                    h.head_dim,
+                    Left::rows(q, h.q_row),
+                    Right::Packed(h.keys),
+                    scores,
+                    seen,
+                    false,
+                );
                 for (i, row) in scores[..rows * seen].chunks_exact_mut(seen).enumerate() {
                     let (row, unseen) = row.split_at_mut(h.seen(first + i));
                     let s = softmax::softmax(h.scale(), row);
@@ -91,7 +100,16 @@ pub unsafe fn forward(h: &Heads<'_>, out: *mut f32, out_row: usize, log_sum: &mu
                 // SAFETY: the caller's promise about `out`.
                 unsafe {
                     let out = out.add(first * out_row + head * h.head_dim);
-                    gemm_into(rows, h.head_dim, seen, Left::rows(scores, seen), Right::Rows(h.v, h.v_row), out, out_row, false);
+                    gemm_into(
+                        rows,
+                        h.head_dim,
+                        seen,
+                        Left::rows(scores, seen),
+                        Right::Rows(h.v, h.v_row),
+                        out,
+                        out_row,
+                        false,
+                    );
                 }
             }
         }
@@ -155,7 +173,16 @@ pub unsafe fn backward(
                 // zero; the others continue.
                 unsafe {
                     let dq = grads.dq.add(first * grads.d_row + head * hd);
-                    gemm_into(rows, hd, seen, Left::rows(dscores, seen), Right::Rows(k, k_row), dq, grads.d_row, false);
+                    gemm_into(
+                        rows,
+                        hd,
+                        seen,
+                        Left::rows(dscores, seen),
+                        Right::Rows(k, k_row),
+                        dq,
+                        grads.d_row,
+                        false,
+                    );
                     if head == 0 {
                         for row in if begun { first..seen } else { 0..seen } {
                             std::slice::from_raw_parts_mut(grads.dk.add(row * grads.d_row), hd).fill(0.0);
@@ -185,7 +212,17 @@ mod tests {
         let mut keys = vec![0.0; packed_len(HD, n)];
         pack_keys(&qkv[GROUP * HD..], ROW, n, HD, &mut keys);
         let q = &qkv[(n - queries) * ROW..];
-        let h = Heads { q, q_row: ROW, keys: &keys, v: &qkv[(GROUP + 1) * HD..], v_row: ROW, head_dim: HD, group: GROUP, queries, total: n };
+        let h = Heads {
+            q,
+            q_row: ROW,
+            keys: &keys,
+            v: &qkv[(GROUP + 1) * HD..],
+            v_row: ROW,
+            head_dim: HD,
+            group: GROUP,
+            queries,
+            total: n,
+        };
         let (mut out, mut log_sum) = (vec![0.0; queries * GROUP * HD], vec![0.0; queries * GROUP]);
         // SAFETY: `out` is this test's own.
         unsafe { forward(&h, out.as_mut_ptr(), GROUP * HD, &mut log_sum) };
@@ -198,12 +235,27 @@ mod tests {
             let (qkv, dout) = (noise(n * ROW, 4), noise(n * GROUP * HD, 5));
             let qkv: Vec<f32> = qkv.iter().map(|x| x * 3.0).collect();
             let (out, log_sum, keys) = run(&qkv, n, n);
-            let h = Heads { q: &qkv, q_row: ROW, keys: &keys, v: &qkv[(GROUP + 1) * HD..], v_row: ROW, head_dim: HD, group: GROUP, queries: n, total: n };
+            let h = Heads {
+                q: &qkv,
+                q_row: ROW,
+                keys: &keys,
+                v: &qkv[(GROUP + 1) * HD..],
+                v_row: ROW,
+                head_dim: HD,
+                group: GROUP,
+                queries: n,
+                total: n,
+            };
             let mut d = vec![f32::NAN; n * ROW];
             let start = d.as_mut_ptr();
             // SAFETY: `d` is this test's own.
             unsafe {
-                let grads = Grads { dq: start, dk: start.add(GROUP * HD), dv: start.add((GROUP + 1) * HD), d_row: ROW };
+                let grads = Grads {
+                    dq: start,
+                    dk: start.add(GROUP * HD),
+                    dv: start.add((GROUP + 1) * HD),
+                    d_row: ROW,
+                };
                 backward(&h, &qkv[GROUP * HD..], ROW, &out, &dout, GROUP * HD, &log_sum, &grads);
             }
             gradient(&qkv, &d, |x| weigh(&run(x, n, n).0, &dout));
@@ -228,15 +280,33 @@ mod tests {
         let n = 101;
         let (qkv, dout) = (noise(n * ROW, 4), noise(n * GROUP * HD, 5));
         let (out, log_sum, keys) = run(&qkv, n, n);
-        let h = Heads { q: &qkv, q_row: ROW, keys: &keys, v: &qkv[(GROUP + 1) * HD..], v_row: ROW, head_dim: HD, group: GROUP, queries: n, total: n };
+        let h = Heads {
+            q: &qkv,
+            q_row: ROW,
+            keys: &keys,
+            v: &qkv[(GROUP + 1) * HD..],
+            v_row: ROW,
+            head_dim: HD,
+            group: GROUP,
+            queries: n,
+            total: n,
+        };
         let mut d = vec![f32::NAN; n * ROW];
         let start = d.as_mut_ptr();
         // SAFETY: `d` is this test's own.
         unsafe {
-            let grads = Grads { dq: start, dk: start.add(GROUP * HD), dv: start.add((GROUP + 1) * HD), d_row: ROW };
+            let grads =
+                Grads { dq: start, dk: start.add(GROUP * HD), dv: start.add((GROUP + 1) * HD), d_row: ROW };
             backward(&h, &qkv[GROUP * HD..], ROW, &out, &dout, GROUP * HD, &log_sum, &grads);
         }
-        for at in [0, GROUP * HD, GROUP * HD + 3, (GROUP + 1) * HD, 50 * ROW + GROUP * HD, 60 * ROW + (GROUP + 1) * HD + 1] {
+        for at in [
+            0,
+            GROUP * HD,
+            GROUP * HD + 3,
+            (GROUP + 1) * HD,
+            50 * ROW + GROUP * HD,
+            60 * ROW + (GROUP + 1) * HD + 1,
+        ] {
             let diff = |h: f32| {
                 let mut x = qkv.clone();
                 x[at] += h;

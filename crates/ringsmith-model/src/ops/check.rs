@@ -18,7 +18,11 @@ pub fn gradient(x: &[f32], grad: &[f32], loss: impl Fn(&[f32]) -> f64) {
         let down = loss(&probe);
         probe[i] = x[i];
         let want = (up - down) / (2.0 * h as f64);
-        assert!((want - grad[i] as f64).abs() < 4e-3 * scale, "element {i}: {} but differences say {want}", grad[i]);
+        assert!(
+            (want - grad[i] as f64).abs() < 4e-3 * scale,
+            "element {i}: {} but differences say {want}",
+            grad[i]
+        );
     }
 }
 

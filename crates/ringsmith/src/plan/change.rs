@@ -22,7 +22,10 @@ pub fn manifest(before: &Manifest, now: &Manifest) -> Vec<String> {
     said
 }
 
-/// The settings that differ: `lr 5e-5 -> 3e-5`, by dotted name without the outermost table.
+/// The outermost table of these stages' configs says no more than the stage's name, so it is left out.
+const OWN_TABLES: [&str; 6] = ["training", "dpo", "preference", "tokenizer", "eval", "release"];
+
+/// The settings that differ: `lr 5e-5 -> 3e-5`, by dotted name.
 pub fn config(before: &Value, now: &Value) -> Vec<String> {
     let mut said = Vec::new();
     compare(&mut Vec::new(), before, now, &mut said);
@@ -42,15 +45,18 @@ fn compare(path: &mut Vec<String>, before: &Value, now: &Value, said: &mut Vec<S
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                let name = b.get("name").and_then(Value::as_str).map_or(i.to_string(), str::to_owned);
+                let name = b.get("name").or(b.get("data")).and_then(Value::as_str);
+                let name = name.map_or(i.to_string(), str::to_owned);
                 path.push(name);
                 compare(path, a, b, said);
                 path.pop();
             }
         }
         (a, b) => {
-            // The outermost table of a stage's config carries the table's own name, which the stage says already.
-            let shown = if path.len() > 1 { &path[1..] } else { &path[..] };
+            let shown = match path.first() {
+                Some(first) if path.len() > 1 && OWN_TABLES.contains(&first.as_str()) => &path[1..],
+                _ => &path[..],
+            };
             said.push(format!("{} {} -> {}", shown.join("."), short(a), short(b)));
         }
     }
@@ -93,7 +99,7 @@ mod tests {
         let b = json!({"seed": 2, "dpo": {"lr": 3e-5, "beta": 0.1, "nll": 0.05}, "sources": [{"name": "x", "count": 2}]});
         assert_eq!(
             config(&a, &b),
-            ["lr 5e-5 -> 3e-5", "nll (none) -> 0.05", "seed 1 -> 2", "x.count 1 -> 2"]
+            ["lr 5e-5 -> 3e-5", "nll (none) -> 0.05", "seed 1 -> 2", "sources.x.count 1 -> 2"]
         );
         assert!(config(&a, &a).is_empty());
     }

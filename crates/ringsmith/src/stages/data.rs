@@ -8,9 +8,9 @@ use ringsmith_data::{
     record::Record,
     source::{Files, READ},
     step::{BenchmarkItem, curate},
-    workbook::{self, Order, Split},
+    workbook::{self, Order, Split, Task},
 };
-use ringsmith_eval::question;
+use ringsmith_eval::{benchmark::Benchmark, question};
 use std::fs;
 
 pub fn make(context: &Context<'_>, name: &str) -> Result<Outcome> {
@@ -66,17 +66,7 @@ fn read(context: &Context<'_>, set: &str, source: &Source, ledger: &mut Ledger) 
         };
         return files.read(&source.name, &context.bench.data_root, ledger);
     };
-    // Two sources that agree in everything still draw different problems.
-    let lane = blake3::hash(format!("{set}\0{}", source.name).as_bytes());
-    let order = Order {
-        task,
-        style: source.style.unwrap_or(task.default_style()),
-        split: source.split.unwrap_or(Split::Train),
-        level: source.level.unwrap_or(1),
-        count: source.count.unwrap_or(0),
-        seed: context.recipe.seed,
-        lane: u64::from_le_bytes(lane.as_bytes()[..8].try_into()?),
-    };
+    let order = order(context.recipe.seed, set, source, task);
     let mut records = workbook::generate(&order).with_context(|| format!("source {}", source.name))?;
     for (i, record) in records.iter_mut().enumerate() {
         record.source.clone_from(&source.name);
@@ -86,6 +76,22 @@ fn read(context: &Context<'_>, set: &str, source: &Source, ledger: &mut Ledger) 
     Ok(records)
 }
 
+/// What a workbook source of a data set orders. Two sources that agree in everything else still draw different
+/// problems.
+pub fn order(seed: u64, set: &str, source: &Source, task: Task) -> Order {
+    let lane = blake3::hash(format!("{set}\0{}", source.name).as_bytes());
+    let lane = lane.as_bytes()[..8].iter().fold(0, |lane, byte| lane << 8 | u64::from(*byte));
+    Order {
+        task,
+        style: source.style.unwrap_or(task.default_style()),
+        split: source.split.unwrap_or(Split::Train),
+        level: source.level.unwrap_or(1),
+        count: source.count.unwrap_or(0),
+        seed,
+        lane,
+    }
+}
+
 /// The wordings of every benchmark's items that can be read; a kind that cannot run yet has none.
 fn benchmark_items(context: &Context<'_>) -> Result<Vec<BenchmarkItem>> {
     let mut items = Vec::new();
@@ -93,7 +99,9 @@ fn benchmark_items(context: &Context<'_>) -> Result<Vec<BenchmarkItem>> {
         if !benchmark.kind.is_implemented() {
             continue;
         }
-        let prompts = question::prompts(benchmark, &context.bench.data_root, context.recipe.seed)?;
+        // All of its items, also those that this recipe does not ask.
+        let whole = Benchmark { limit: None, ..benchmark.clone() };
+        let prompts = question::prompts(&whole, &context.bench.data_root, context.recipe.seed)?;
         items.extend(prompts.into_iter().map(|(id, text)| BenchmarkItem {
             benchmark: benchmark.name.clone(),
             id,

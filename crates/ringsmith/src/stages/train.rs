@@ -133,7 +133,6 @@ pub fn make(context: &Context<'_>, phase: Phase) -> Result<Outcome> {
     }
     let train::Outcome::Done(model) = outcome else { return Ok(Outcome::Stopped) };
     model.save(context.dir)?;
-    train::remove_checkpoints(context.dir)?;
     Ok(Outcome::Done(Some(format!("{steps} steps, {} parameters", model.num_params()))))
 }
 

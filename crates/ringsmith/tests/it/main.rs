@@ -1,6 +1,7 @@
 //! The real binary in temporary folders: no network, nothing beside the project.
 
 mod guard;
+mod heldout;
 mod kill;
 mod plan;
 mod recipe;

@@ -49,3 +49,20 @@ fn a_missing_recipe_is_named() {
     let said = Place::new("").ringsmith(&["run", "nothing.toml"]).ends(2);
     assert!(said.err.contains("nothing.toml"), "{}", said.err);
 }
+
+#[test]
+fn the_projects_own_recipes_are_accepted() {
+    let place = Place::new("");
+    let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    for (name, code, file) in [
+        ("tiny.toml", 0, None),
+        ("real-small.toml", 1, Some("gsm8k/train.jsonl")),
+        ("ring-lite-distill.toml", 1, Some("inclusionAI/Ling-lite")),
+    ] {
+        let path = recipes.join(name);
+        let said = place.ringsmith(&["plan", path.to_str().unwrap()]).ends(code);
+        if let Some(file) = file {
+            assert!(said.out.contains(&format!("\n  {file}\n")), "{}", said.out);
+        }
+    }
+}
