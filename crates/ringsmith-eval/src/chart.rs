@@ -43,13 +43,16 @@ pub fn bars(title: &str, series: &[String], groups: &[BarGroup]) -> String {
     const LEFT: f64 = 40.0;
     const TOP: f64 = 26.0;
     const PLOT: f64 = 200.0;
-    const BAR: f64 = 24.0;
     const GAP: f64 = 26.0;
-    let group_width = (BAR + 2.0) * series.len() as f64;
-    // 880 units is the page's text width.
-    let fit = (((880.0 - LEFT - GAP) / (group_width + GAP)) as usize).max(1);
+    // The page's text width less the axis.
+    const ROOM: f64 = 880.0 - LEFT - GAP;
+    let count = series.len().max(1) as f64;
+    let fit = ((ROOM / (26.0 * count + GAP)) as usize).max(1);
     let panels = groups.len().div_ceil(fit).max(1);
     let each = groups.len().div_ceil(panels).max(1);
+    // Few groups get wider bars, so that the panel fills the page.
+    let bar_width = ((ROOM / each as f64 - GAP) / count - 2.0).clamp(24.0, 42.0);
+    let group_width = (bar_width + 2.0) * count;
     let width = LEFT + GAP + (group_width + GAP) * each as f64;
     let height = TOP + PLOT + 34.0;
     let mut svg = String::new();
@@ -74,7 +77,7 @@ pub fn bars(title: &str, series: &[String], groups: &[BarGroup]) -> String {
             let start = LEFT + GAP + (group_width + GAP) * g as f64;
             for (s, bar) in group.bars.iter().enumerate() {
                 let Some(bar) = bar else { continue };
-                let x = start + (BAR + 2.0) * s as f64;
+                let x = start + (bar_width + 2.0) * s as f64;
                 let top = y(bar.value);
                 let name = series.get(s).map_or("", String::as_str);
                 let mut tip = format!("{} {name}: {:.1} %", group.label, bar.value);
@@ -83,12 +86,12 @@ pub fn bars(title: &str, series: &[String], groups: &[BarGroup]) -> String {
                 }
                 let _ = write!(
                     svg,
-                    r#"<g><title>{}</title><rect class="{}" x="{x:.1}" y="{top:.1}" width="{BAR}" height="{:.1}" rx="2"/>"#,
+                    r#"<g><title>{}</title><rect class="{}" x="{x:.1}" y="{top:.1}" width="{bar_width:.1}" height="{:.1}" rx="2"/>"#,
                     escape(&tip),
                     series_class(s),
                     (TOP + PLOT - top).max(0.8)
                 );
-                let middle = x + BAR / 2.0;
+                let middle = x + bar_width / 2.0;
                 let mut label_at = top;
                 if let Some((low, high)) = bar.interval {
                     let (low, high) = (y(low), y(high));
@@ -134,7 +137,7 @@ pub fn legend(series: &[String]) -> String {
     format!(r#"<p class="legend">{}</p>"#, series.iter().enumerate().map(entry).collect::<String>())
 }
 
-/// One curve over steps: the points faint, their running mean (over a fiftieth of the curve) strong.
+/// One curve over steps: the points faint, their mean over a fiftieth of the curve around each step strong.
 /// Points that are not finite are left out.
 pub fn curve(title: &str, points: &[(u64, f64)], series: usize) -> String {
     const WIDTH: f64 = 420.0;
@@ -154,15 +157,16 @@ pub fn curve(title: &str, points: &[(u64, f64)], series: usize) -> String {
     let x = |step: f64| LEFT + (WIDTH - LEFT - RIGHT) * (step - first.0) / span;
     let y = |loss: f64| TOP + (HEIGHT - TOP - BOTTOM) * (high - loss) / (high - low).max(f64::MIN_POSITIVE);
     let window = (points.len() / 50).max(1);
-    let mut sum = 0.0;
-    let mut smooth = Vec::with_capacity(points.len());
-    for (i, point) in points.iter().enumerate() {
-        sum += point.1;
-        if i >= window {
-            sum -= points[i - window].1;
-        }
-        smooth.push((point.0, sum / (i + 1).min(window) as f64));
-    }
+    let mut sums = vec![0.0];
+    sums.extend(points.iter().scan(0.0, |sum, point| {
+        *sum += point.1;
+        Some(*sum)
+    }));
+    let around = |i: usize| {
+        let half = (window / 2).min(i).min(points.len() - 1 - i);
+        (sums[i + half + 1] - sums[i - half]) / (2 * half + 1) as f64
+    };
+    let smooth: Vec<(f64, f64)> = points.iter().enumerate().map(|(i, point)| (point.0, around(i))).collect();
     let path = |points: &[(f64, f64)]| {
         // More points than pixels only make the page heavy.
         let stride = points.len().div_ceil(800).max(1);
@@ -173,7 +177,8 @@ pub fn curve(title: &str, points: &[(u64, f64)], series: usize) -> String {
             path
         })
     };
-    let end = smooth.last().map_or(0.0, |point| point.1);
+    // The last window's mean: the last step alone is mostly noise.
+    let end = (sums[points.len()] - sums[points.len() - window]) / window as f64;
     let mut svg = format!(
         r#"<svg class="chart curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{} loss"><text class="title" x="{LEFT}" y="16">{}</text><text class="tick" x="{}" y="16" text-anchor="end">ends at {end:.3}</text>"#,
         escape(title),

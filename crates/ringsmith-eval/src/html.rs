@@ -5,6 +5,7 @@ use crate::chart::{self, Bar, BarGroup, escape};
 use crate::interval::{percent, wilson};
 use crate::report::Report;
 use ringsmith_data::grade::Class;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A stage's loss over its steps.
@@ -76,7 +77,11 @@ pub fn html(inputs: &ReportInputs<'_>) -> String {
     section("provenance", "Provenance", provenance(inputs.provenance));
     if !inputs.recipe_text.is_empty() {
         let text = escape(inputs.recipe_text);
-        section("recipe", "Recipe", format!("<pre class=\"box\">{text}</pre>"));
+        section(
+            "recipe",
+            "Recipe",
+            format!("<details><summary>as written</summary><pre class=\"box\">{text}</pre></details>"),
+        );
     }
     page.push_str("\n</main></body></html>\n");
     page
@@ -100,8 +105,8 @@ fn tiles(report: &Report) -> String {
             let _ = write!(
                 tiles,
                 "<div class=\"tile\"><span>{label} mean, {to}</span><strong>{after:.1}</strong>\
-                 <span>{:+.1} since {from}</span></div>",
-                after - before
+                 <span>{} since {from}</span></div>",
+                signed(after - before)
             );
         }
     }
@@ -115,6 +120,11 @@ fn tiles(report: &Report) -> String {
         );
     }
     format!("<div class=\"tiles\">{tiles}</div>")
+}
+
+/// One decimal with a plus or a true minus sign.
+fn signed(x: f64) -> String {
+    format!("{x:+.1}").replace('-', "\u{2212}")
 }
 
 fn figure(report: &Report) -> String {
@@ -219,12 +229,12 @@ fn think(report: &Report) -> String {
             let share = percent(model.think_wrong, model.think_total);
             let (wrong, total) = (model.think_wrong, model.think_total);
             format!(
-                "<td>{wrong} of {total}<small>{share:.1} %</small><small>{low:.0}–{high:.0} %</small></td>"
+                "<td>{wrong}<small>of {total}</small><small>{share:.1} %</small><small>{low:.0}–{high:.0} %</small></td>"
             )
         })
         .collect();
     format!(
-        "<div class=\"wide\"><table>{}<tbody><tr><th scope=\"row\">wrong pairs</th>{cells}</tr></tbody></table></div>\
+        "<div class=\"wide\"><table>{}<tbody><tr><th scope=\"row\">wrong\u{a0}pairs</th>{cells}</tr></tbody></table></div>\
          <p class=\"note\">Subjective queries. A pair is right with exactly one &lt;think&gt; at the start, exactly one \
          &lt;/think&gt; after it and a non-empty answer after that.</p>",
         head(report)
@@ -241,32 +251,59 @@ fn ledger(entries: &[LedgerEntry]) -> String {
     if entries.is_empty() {
         return String::new();
     }
-    let row = |entry: &LedgerEntry| {
-        let reasons: Vec<String> =
-            entry.drops.iter().map(|(reason, count)| format!("{} {count}", escape(reason))).collect();
-        let dropped: u64 = entry.drops.iter().map(|(_, count)| count).sum();
-        let (data, source) = (escape(&entry.data), escape(&entry.source));
-        format!(
-            "<tr><th scope=\"row\">{data}</th><td class=\"text\">{source}</td><td>{}</td><td>{}</td><td>{dropped}</td><td class=\"text\">{}</td></tr>",
-            entry.read,
-            entry.kept,
-            reasons.join(", ")
-        )
-    };
-    let read: u64 = entries.iter().map(|entry| entry.read).sum();
-    let kept: u64 = entries.iter().map(|entry| entry.kept).sum();
-    let dropped: u64 = entries.iter().flat_map(|entry| &entry.drops).map(|(_, count)| count).sum();
-    let lost = entries.iter().filter(|e| e.read != e.kept + e.drops.iter().map(|d| d.1).sum::<u64>()).count();
+    let lost = entries.iter().filter(|e| e.read != e.kept + dropped(e)).count();
     let sums = match lost {
         0 => "Every row read was kept or dropped for a stated reason: the counts add up.".to_string(),
         n => format!("<strong>The counts of {n} sources do not add up.</strong>"),
     };
+    let rows: String = entries.chunk_by(|a, b| a.data == b.data).map(ledger_rows).collect();
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for (reason, count) in entries.iter().flat_map(|entry| &entry.drops) {
+        *reasons.entry(reason).or_default() += count;
+    }
+    let reasons: String =
+        reasons.iter().map(|(reason, count)| format!(", {} {count}", escape(reason))).collect();
     format!(
-        "<div class=\"wide\"><table><thead><tr><th>data</th><th class=\"text\">source</th><th>read</th><th>kept</th>\
-         <th>dropped</th><th class=\"text\">reasons</th></tr></thead><tbody>{}<tr class=\"mean\"><th scope=\"row\">all</th>\
-         <td></td><td>{read}</td><td>{kept}</td><td>{dropped}</td><td></td></tr></tbody></table></div><p class=\"note\">{sums}</p>",
-        entries.iter().map(row).collect::<String>()
+        "<p>{sums}</p><details><summary>rows dropped: {}{reasons}</summary><div class=\"wide\"><table>\
+         <thead><tr><th>stage</th><th class=\"text\">source</th><th>read</th><th>kept</th><th>dropped</th>\
+         <th class=\"text\">reasons</th></tr></thead><tbody>{rows}</tbody></table></div></details>",
+        entries.iter().map(dropped).sum::<u64>()
     )
+}
+
+fn dropped(entry: &LedgerEntry) -> u64 {
+    entry.drops.iter().map(|(_, count)| count).sum()
+}
+
+/// The sources of one stage, and their sum where there are several.
+fn ledger_rows(entries: &[LedgerEntry]) -> String {
+    let mut rows = String::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let reasons: Vec<String> =
+            entry.drops.iter().map(|(reason, count)| format!("{} {count}", escape(reason))).collect();
+        let data = if i == 0 { escape(&entry.data) } else { String::new() };
+        let _ = write!(
+            rows,
+            "<tr><th scope=\"row\">{data}</th><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td class=\"text\">{}</td></tr>",
+            escape(&entry.source),
+            entry.read,
+            entry.kept,
+            dropped(entry),
+            reasons.join(", ")
+        );
+    }
+    if entries.len() > 1 {
+        let sum = |of: fn(&LedgerEntry) -> u64| entries.iter().map(of).sum::<u64>();
+        let _ = write!(
+            rows,
+            "<tr class=\"mean\"><th></th><td class=\"text\">all</td><td>{}</td><td>{}</td><td>{}</td><td></td></tr>",
+            sum(|e| e.read),
+            sum(|e| e.kept),
+            sum(dropped)
+        );
+    }
+    rows
 }
 
 fn samples(samples: &[SampleAnswer]) -> String {
@@ -371,7 +408,7 @@ mod tests {
             "tiny &amp; co",
             "<td>85.0<small>64–95</small><small>17/20</small></td>",
             "&lt;facts&gt;",
-            "3 of 30",
+            "<td>3<small>of 30</small>",
             "empty answer 2, duplicate 1",
             "the counts add up",
             "&lt;script&gt;alert(1)&lt;/script&gt;",
@@ -384,8 +421,16 @@ mod tests {
         for part in ["<script", "<facts>", "http://", "https://", "src=", "NaN"] {
             assert!(!page.contains(part), "{part}");
         }
-        let wrong = ledger(&[LedgerEntry { kept: 8, ..entry }]);
+        let wrong = ledger(&[LedgerEntry { kept: 8, ..entry.clone() }]);
         assert!(wrong.contains("do not add up"));
+        let whole = LedgerEntry { source: "chain".into(), read: 5, kept: 5, drops: vec![], ..entry.clone() };
+        let other = LedgerEntry { data: "general".into(), ..whole.clone() };
+        assert!(!ledger(std::slice::from_ref(&whole)).contains(">all<"));
+        let page = ledger(&[entry, whole, other]);
+        // Two sources of one stage are summed; another stage reads the same records again and is not.
+        assert_eq!(page.matches(">all</td><td>15</td><td>12</td><td>3</td>").count(), 1, "{page}");
+        assert!(page.contains("rows dropped: 3, duplicate 1, empty answer 2<"), "{page}");
+        assert_eq!((signed(-22.04), signed(0.5)), ("\u{2212}22.0".to_string(), "+0.5".to_string()));
         assert!(
             !html(&ReportInputs {
                 report: &Report { recipe: "empty".into(), models: vec![] },
