@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -111,7 +112,56 @@ pub struct Counts {
     pub rows: Vec<Count>,
 }
 
+/// What went in and where it went: read = kept + dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    pub read: u64,
+    pub dropped: BTreeMap<Reason, u64>,
+}
+
+impl Total {
+    pub fn kept(&self) -> u64 {
+        self.read - self.dropped.values().sum::<u64>()
+    }
+
+    /// Adds what passed elsewhere.
+    pub fn add(&mut self, other: &Total) {
+        self.read += other.read;
+        for (reason, n) in &other.dropped {
+            *self.dropped.entry(*reason).or_default() += n;
+        }
+    }
+}
+
+/// `12 read = 9 kept + 2 duplicate + 1 too-long`.
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} read = {} kept", self.read, self.kept())?;
+        self.dropped.iter().try_for_each(|(reason, n)| write!(f, " + {n} {}", reason.name()))
+    }
+}
+
 impl Counts {
+    /// Every source with what its first step read and what all of its steps dropped, in the order of reading.
+    pub fn sources(&self) -> Vec<(&str, Total)> {
+        let mut sources: Vec<(&str, Total)> = Vec::new();
+        for count in &self.rows {
+            let total = Total { read: count.read, dropped: count.dropped.clone() };
+            match sources.iter_mut().find(|(source, _)| *source == count.source) {
+                Some((_, before)) => before.add(&Total { read: 0, ..total }),
+                None => sources.push((&count.source, total)),
+            }
+        }
+        sources
+    }
+
+    /// All sources together.
+    pub fn total(&self) -> Total {
+        let mut all = Total::default();
+        self.sources().iter().for_each(|(_, total)| all.add(total));
+        all
+    }
+
     fn of(&mut self, source: &str, step: &str) -> &mut Count {
         // The last rows are the ones in use, so the search from the end is short.
         let at = self.rows.iter().rposition(|c| c.source == source && c.step == step);
@@ -221,10 +271,15 @@ mod tests {
         let long = "é".repeat(500);
         ledger.drop(&Dropped::new("a", "a:2", "read", Fault::new(Reason::UnreadableUtf8, long))).unwrap();
         ledger.keep("a", "1.dedup");
+        ledger.keep("b", "read");
+        ledger.drop(&Dropped::new("b", "b:1", "1.dedup", Fault::new(Reason::Duplicate, ""))).unwrap();
         let counts = ledger.finish().unwrap();
         assert_eq!((counts.rows[0].read, counts.rows[0].kept), (2, 1));
-        let line = std::fs::read_to_string(&path).unwrap();
-        let dropped: Dropped = serde_json::from_str(&line).unwrap();
+        assert_eq!(counts.sources()[1].1.to_string(), "1 read = 0 kept + 1 duplicate");
+        assert_eq!(counts.total().to_string(), "3 read = 1 kept + 1 unreadable-utf8 + 1 duplicate");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = text.lines().next().unwrap();
+        let dropped: Dropped = serde_json::from_str(line).unwrap();
         assert!(line.contains("\"unreadable-utf8\""), "{line}");
         assert_eq!(dropped.evidence.chars().count(), EVIDENCE + 1);
     }

@@ -83,6 +83,8 @@ pub fn record(row: &Value, source: &str, id: String, fields: Option<&Fields>) ->
         found
     } else if let Some(text) = row.get("text").and_then(Value::as_str) {
         (Body::Text(text.into()), None)
+    } else if single::has_columns(row) {
+        return Err(Fault::new(Reason::EmptyPrompt, keys(row)));
     } else {
         return Err(unknown(keys(row)));
     };

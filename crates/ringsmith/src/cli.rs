@@ -64,7 +64,7 @@ impl Args {
     }
 }
 
-/// Reads a recipe and refuses one that would train on a benchmark.
+/// Reads a recipe and refuses one that would train on a benchmark, or whose files are here but cannot be read.
 fn guarded_recipe(
     file: &Path,
     store: &crate::store::Store,
@@ -72,11 +72,15 @@ fn guarded_recipe(
 ) -> Result<crate::recipe::Recipe> {
     let recipe = crate::recipe::Recipe::read(file)?;
     let mut bench = crate::plan::Bench::new(&recipe, store, data_root);
-    let leak = crate::guard::leak(&mut bench)?;
+    let refusal = match crate::guard::leak(&mut bench)? {
+        None => crate::guard::unreadable(&bench),
+        leak => leak,
+    };
     bench.save()?;
-    if let Some(leak) = leak {
+    if let Some(refusal) = refusal {
         let text = std::fs::read_to_string(file)?;
-        return Err(crate::recipe::Fault::at_path(file.to_owned(), &text, &leak.place, leak.message).into());
+        let fault = crate::recipe::Fault::at_path(file.to_owned(), &text, &refusal.place, refusal.message);
+        return Err(fault.into());
     }
     Ok(recipe)
 }

@@ -1,26 +1,48 @@
 //! The guard between training and evaluation: a benchmark file is never trained on.
 //!
 //! A source's file is refused when it is one of the recipe's benchmarks, or `SOURCES.md` of the data root
-//! gives it the role `eval`; by path, and by content, so that a copy under another name is refused too.
+//! gives it the role `eval`: by path, and by content, row by row, so that a copy is refused too, under another
+//! name, compressed, in another format, or in part. A file that cannot be read is found here as well, before
+//! anything runs.
 
 use crate::plan::Bench;
 use anyhow::{Context, Result};
+use ringsmith_data::read::{self, ROW_LIMIT};
+use ringsmith_eval::question::questions;
+use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
 };
 
-/// A source that would train on a benchmark.
+/// A source that cannot be trained on, or a benchmark that cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leak {
+pub struct Refusal {
     /// Where in the recipe: `data.<set>.sources.<n>`.
     pub place: String,
     pub message: String,
 }
 
-/// The first source of the recipe that would train on a benchmark file.
-pub fn leak(bench: &mut Bench<'_>) -> Result<Option<Leak>> {
+/// The first benchmark whose files are here but damaged or of another shape: better known now than after
+/// the training.
+pub fn unreadable(bench: &Bench<'_>) -> Option<Refusal> {
+    let recipe = bench.recipe;
+    let here = |file: &String| bench.data_root.join(file).exists();
+    recipe.eval.benchmarks.iter().enumerate().find_map(|(i, benchmark)| {
+        if !benchmark.kind.is_implemented() || !benchmark.files.iter().all(here) {
+            return None;
+        }
+        let error = questions(benchmark, &bench.data_root, recipe.seed).err()?;
+        let message = format!("benchmark \"{}\" cannot be read: {error:#}", benchmark.name);
+        Some(Refusal { place: format!("eval.benchmarks.{i}"), message })
+    })
+}
+
+/// The first source of the recipe that would train on a benchmark file, or whose file is damaged or of an
+/// unknown format. A file that is not here is passed over.
+pub fn leak(bench: &mut Bench<'_>) -> Result<Option<Refusal>> {
     let mut banned: BTreeMap<String, String> = BTreeMap::new();
     for benchmark in &bench.recipe.eval.benchmarks {
         for file in &benchmark.files {
@@ -30,42 +52,87 @@ pub fn leak(bench: &mut Bench<'_>) -> Result<Option<Leak>> {
     for file in eval_files(&bench.data_root)? {
         banned.entry(file).or_insert_with(|| "SOURCES.md gives it the role eval".into());
     }
-    let sizes: BTreeMap<&String, Option<u64>> =
-        banned.keys().map(|file| (file, size(&bench.data_root.join(file)))).collect();
+    let paths: BTreeMap<PathBuf, &String> =
+        banned.keys().map(|file| (real(&bench.data_root.join(file)), file)).collect();
+    let mut digests: BTreeMap<String, &String> = BTreeMap::new();
+    let mut all = blake3::Hasher::new();
+    for file in banned.keys() {
+        if let Some(digest) = bench.file_digest(file)? {
+            all.update(digest.as_bytes());
+            digests.insert(digest, file);
+        }
+    }
+    let all = all.finalize();
 
+    let mut rows: Option<Vec<(&String, HashSet<u64>)>> = None;
     let recipe = bench.recipe;
     for (set, data) in &recipe.data {
         for (i, source) in data.sources.iter().enumerate() {
+            let leak = |said: String| {
+                let message = format!("source \"{}\" {said}", source.name);
+                Ok(Some(Refusal { place: format!("data.{set}.sources.{i}"), message }))
+            };
             for file in &source.files {
                 let path = bench.data_root.join(file);
-                let real = real(&path);
-                let bytes = size(&path);
-                for (other, why) in &banned {
-                    let same_path = real == self::real(&bench.data_root.join(other));
-                    let same_text = !same_path
-                        && bytes.is_some_and(|b| b > 0)
-                        && bytes == sizes[other]
-                        && bench.file_digest(file)? == bench.file_digest(other)?;
-                    if same_path || same_text {
-                        let copy =
-                            if same_text { format!("the same contents as {other}; ") } else { String::new() };
-                        return Ok(Some(Leak {
-                            place: format!("data.{set}.sources.{i}"),
-                            message: format!(
-                                "source \"{}\" would train on the benchmark file {file} ({copy}{why})",
-                                source.name
-                            ),
-                        }));
+                if let Some(other) = paths.get(&real(&path)) {
+                    return leak(format!("would train on the benchmark file {file} ({})", banned[*other]));
+                }
+                let Some(digest) = bench.file_digest(file)? else { continue };
+                let copy = |of: &str, other: &String| {
+                    format!("would train on the benchmark file {file} ({of} {other}; {})", banned[other])
+                };
+                if let Some(other) = digests.get(&digest) {
+                    return leak(copy("the same contents as", other));
+                }
+                // Reading every benchmark takes a second; what was found clean stays so until a file changes.
+                let verdict = blake3::hash(format!("{digest}{all}").as_bytes()).to_hex().to_string();
+                if bench.is_clean(&verdict) {
+                    continue;
+                }
+                let own = match row_hashes(&path) {
+                    Ok(own) => own,
+                    Err(error) => return leak(format!("cannot be read: {error:#}")),
+                };
+                let rows = rows.get_or_insert_with(|| {
+                    // A benchmark's file in a format of its own is still known by its contents.
+                    let read = |file| Some((file, row_hashes(&bench.data_root.join(file)).ok()?));
+                    banned.keys().filter_map(read).collect()
+                });
+                for (other, theirs) in rows {
+                    let shared = own.intersection(theirs).count();
+                    if shared > 0 && 2 * shared >= own.len().min(theirs.len()) {
+                        return leak(copy(&format!("{shared} of its {} rows are in", own.len()), other));
                     }
                 }
+                bench.note_clean(verdict);
             }
         }
     }
     Ok(None)
 }
 
-fn size(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|m| m.len())
+/// One number for each different row of a file: of its values in any order, whatever their columns are called.
+fn row_hashes(path: &Path) -> Result<HashSet<u64>> {
+    let mut hashes = HashSet::new();
+    for row in read::rows(path, ROW_LIMIT)? {
+        let Ok(Value::Object(columns)) = row? else { continue };
+        let mut values: Vec<String> = columns
+            .into_iter()
+            .filter_map(|(_, value)| match value {
+                Value::Null => None,
+                Value::String(text) => Some(text),
+                other => Some(other.to_string()),
+            })
+            .filter(|text| !text.is_empty())
+            .collect();
+        if !values.is_empty() {
+            values.sort_unstable();
+            let mut hasher = DefaultHasher::new();
+            values.hash(&mut hasher);
+            hashes.insert(hasher.finish());
+        }
+    }
+    Ok(hashes)
 }
 
 /// The path without links and detours; of a file that is not here, the path without `.` and `..`.

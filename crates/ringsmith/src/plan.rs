@@ -85,6 +85,16 @@ impl<'a> Bench<'a> {
         self.inputs.digest(&self.data_root.join(file))
     }
 
+    /// Whether the guard has found a source clean before, see [`Inputs::is_clean`].
+    pub fn is_clean(&self, verdict: &str) -> bool {
+        self.inputs.is_clean(verdict)
+    }
+
+    /// Remembers that the guard found a source clean.
+    pub fn note_clean(&mut self, verdict: String) {
+        self.inputs.note_clean(verdict);
+    }
+
     /// Remembers the digests of files for the next run.
     pub fn save(&mut self) -> Result<()> {
         self.inputs.save()

@@ -36,12 +36,23 @@ pub(super) fn body(row: &Columns) -> Result<Option<(Body, Option<String>)>, Faul
         Some(&"answer") if said.contains("####") => {
             said.rsplit_once("####").map(|(_, last)| last.trim().to_owned())
         }
-        // In a question-and-answer row the answer may be prose; beside a problem it is the final answer.
-        Some(&"answer") => stated.filter(|_| row.contains_key("problem")),
+        // In a question-and-answer row the answer may be prose; beside a problem, or as a bare number, it is
+        // the final answer.
+        Some(&"answer") => stated.filter(|answer| row.contains_key("problem") || is_number(answer)),
         _ => stated,
     };
     chat.turns.push(Turn::new(Role::Assistant, said));
     Ok(Some((Body::Chat(chat), answer.filter(|answer| !answer.is_empty()))))
+}
+
+fn is_number(text: &str) -> bool {
+    text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Whether the row has columns for a question and an answer, be they null.
+pub(super) fn has_columns(row: &Columns) -> bool {
+    let has = |keys: &[&str]| keys.iter().any(|key| row.contains_key(*key));
+    has(&PROMPTS) && has(&ANSWERS)
 }
 
 /// The question with what belongs before it: system text, Alpaca's `history` and `input`.

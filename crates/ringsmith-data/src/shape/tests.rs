@@ -128,6 +128,8 @@ fn answers_tasks_and_levels() {
     assert_eq!((row.answer.as_deref(), row.level), (Some("3"), Some(3)));
     let row = read(json!({"question": "Why?", "answer": "Because of this.", "level": "hard"}));
     assert_eq!((row.answer, row.level), (None, None));
+    assert_eq!(read(json!({"question": "How many?", "answer": 5})).answer.as_deref(), Some("5"));
+    assert_eq!(read(json!({"question": "How far?", "answer": "infinity"})).answer, None);
 }
 
 #[test]
@@ -159,6 +161,8 @@ fn faults() {
         (json!({"question": "Q", "answer": " \n"}), Reason::EmptyAnswer, ""),
         (json!({"problem": "Q", "answer": null}), Reason::EmptyAnswer, ""),
         (json!({"question": " ", "answer": "A"}), Reason::EmptyPrompt, ""),
+        (json!({"question": null, "answer": "A"}), Reason::EmptyPrompt, "question, answer"),
+        (json!({"question": null, "id": 3}), Reason::UnknownShape, "question, id"),
         (json!({"prompt": "Q", "chosen": "C", "rejected": ""}), Reason::EmptyAnswer, "rejected"),
         (
             json!({"conversations": [user, {"role": "assistant", "content": "A"}], "chosen": "C", "rejected": "R"}),

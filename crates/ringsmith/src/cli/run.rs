@@ -1,6 +1,6 @@
 //! `ringsmith run`: makes every stage that is not in the store.
 
-use super::{End, guarded_recipe};
+use super::{End, guarded_recipe, show::counts};
 use crate::{
     plan::{Bench, Plan, Resolved},
     progress::span,
@@ -9,6 +9,7 @@ use crate::{
     store::Store,
 };
 use anyhow::{Context as _, Result, bail};
+use ringsmith_data::ledger::Total;
 use std::{
     collections::HashSet,
     io::Write,
@@ -117,8 +118,15 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
     Ok(End::Done)
 }
 
-/// The table, and where to go from here.
+/// The records, the table, and where to go from here.
 fn closing(bench: &Bench<'_>, root: &Path, out: &mut impl Write) -> Result<()> {
+    let mut all = Total::default();
+    for stage in stages(bench.recipe).into_iter().filter(|stage| matches!(stage, Stage::Data(_))) {
+        let total = counts(bench.artifact(&stage)?)?.total();
+        writeln!(out, "{stage}: {total}")?;
+        all.add(&total);
+    }
+    writeln!(out, "all data: {all}\n")?;
     if let Ok(report) = bench.artifact(&Stage::Report) {
         let table = report.path("report.txt");
         write!(out, "{}", std::fs::read_to_string(&table).with_context(|| table.display().to_string())?)?;

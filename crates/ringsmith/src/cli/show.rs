@@ -3,6 +3,7 @@
 use super::End;
 use crate::store::{Artifact, Store};
 use anyhow::{Context, Result, bail};
+use ringsmith_data::ledger::{Counts, Total};
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
@@ -26,7 +27,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Every record that was dropped, with the reason and the evidence
+    /// Every record that was dropped, with the reason and the evidence, and counts that add up
     Ledger {
         /// A stage, such as data.reasoning or rows.dpo; all of them if not said
         stage: Option<String>,
@@ -59,13 +60,18 @@ pub fn run(args: &Args, root: &Path) -> Result<End> {
                 Some(name) => vec![name.clone()],
                 None => stage_names(root)?,
             };
+            let mut ledgers = Vec::new();
             for name in names {
                 let artifact = current(&store, &name)?;
                 if artifact.manifest.outputs.contains_key("ledger.jsonl") {
                     ledger(&artifact, *json, &mut out)?;
+                    ledgers.push(artifact);
                 } else if stage.is_some() {
                     bail!("stage {name} keeps no ledger");
                 }
+            }
+            if !json {
+                summary(&ledgers, &mut out)?;
             }
         }
         What::Stage { name, json } => {
@@ -104,6 +110,32 @@ fn ledger(artifact: &Artifact, json: bool, out: &mut impl Write) -> Result<()> {
         writeln!(out, "{}  {id}  {step}  {}  {evidence:?}", artifact.manifest.stage, dropped.reason.name())?;
     }
     Ok(())
+}
+
+/// What each stage read, kept and dropped, source by source, and all data sets together.
+fn summary(ledgers: &[Artifact], out: &mut impl Write) -> Result<()> {
+    let mut all = Total::default();
+    for artifact in ledgers {
+        let (stage, counts) = (&artifact.manifest.stage, counts(artifact)?);
+        writeln!(out, "\n{stage}: {}", counts.total())?;
+        for (source, total) in counts.sources() {
+            writeln!(out, "  {source}: {total}")?;
+        }
+        if stage.starts_with("data.") {
+            all.add(&counts.total());
+        }
+    }
+    if ledgers.len() > 1 {
+        writeln!(out, "\nall data: {all}")?;
+    }
+    Ok(())
+}
+
+/// The counts of a stage that keeps a ledger.
+pub fn counts(artifact: &Artifact) -> Result<Counts> {
+    let path = artifact.path("counts.json");
+    let at = || path.display().to_string();
+    serde_json::from_slice(&fs::read(&path).with_context(at)?).with_context(at)
 }
 
 /// The current artifact of a stage.

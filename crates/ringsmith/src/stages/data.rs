@@ -31,27 +31,7 @@ pub fn make(context: &Context<'_>, name: &str) -> Result<Outcome> {
     fs::write(context.dir.join("counts.json"), serde_json::to_vec_pretty(&counts)?)?;
     let ledger = context.dir.join("ledger.jsonl");
     ensure!(!kept.is_empty(), "none of {read} records was kept; {} says why", ledger.display());
-    Ok(Outcome::Done(Some(counts_line(&counts))))
-}
-
-/// `12 read = 9 kept + 2 duplicate + 1 too-long`: what went in and where it went.
-fn counts_line(counts: &ringsmith_data::ledger::Counts) -> String {
-    let mut read = 0;
-    let mut dropped = std::collections::BTreeMap::new();
-    for count in &counts.rows {
-        if count.step == READ {
-            read += count.read;
-        }
-        for (reason, n) in &count.dropped {
-            *dropped.entry(reason.name()).or_insert(0u64) += n;
-        }
-    }
-    let kept = read - dropped.values().sum::<u64>();
-    let mut line = format!("{read} read = {kept} kept");
-    for (reason, n) in dropped {
-        line += &format!(" + {n} {reason}");
-    }
-    line
+    Ok(Outcome::Done(Some(counts.total().to_string())))
 }
 
 /// The records of one source.

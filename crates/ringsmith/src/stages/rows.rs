@@ -30,7 +30,11 @@ pub fn make(context: &Context<'_>, phase: Phase) -> Result<Outcome> {
     std::fs::write(context.dir.join("packed.json"), serde_json::to_vec_pretty(&packed)?)?;
     ensure!(packed.rows > 0, "none of {} records fits a row of {length} tokens", records.len());
     Ok(Outcome::Done(Some(format!(
-        "{} documents in {} rows, {} tokens, {} supervised",
-        packed.documents, packed.rows, packed.tokens, packed.supervised
+        "{}; {} documents in {} rows, {} tokens, {} supervised",
+        counts.total(),
+        packed.documents,
+        packed.rows,
+        packed.tokens,
+        packed.supervised
     ))))
 }

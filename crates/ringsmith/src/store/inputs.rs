@@ -1,11 +1,11 @@
-//! Digests of the files under the data root, remembered by size and modification time so that a second run
-//! need not read them again.
+//! Digests of the files under the data root, remembered by size and modification time, and what the guard found
+//! clean, so that a second run need not read them again.
 
 use super::write_durably;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
@@ -18,10 +18,19 @@ struct Seen {
     digest: String,
 }
 
-/// The remembered digests of one store (`store/inputs.json`).
+/// What is remembered.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Known {
+    /// Files by their path.
+    files: BTreeMap<String, Seen>,
+    /// Sources that were held against benchmarks and found clean, by the digests of both.
+    clean: BTreeSet<String>,
+}
+
+/// The memory of one store (`store/inputs.json`).
 pub struct Inputs {
     cache: PathBuf,
-    seen: BTreeMap<String, Seen>,
+    known: Known,
     changed: bool,
 }
 
@@ -29,8 +38,8 @@ impl Inputs {
     /// A cache that cannot be read is an empty one: it is only there to save time.
     pub fn of(store: &Path) -> Inputs {
         let cache = store.join("inputs.json");
-        let seen = fs::read(&cache).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        Inputs { cache, seen, changed: false }
+        let known = fs::read(&cache).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        Inputs { cache, known, changed: false }
     }
 
     /// The digest of a file's contents, or of a folder's files with their names; `None` if it is not there.
@@ -59,22 +68,32 @@ impl Inputs {
             .and_then(|t| t.duration_since(UNIX_EPOCH).ok())
             .map_or(0, |d| d.as_nanos() as u64);
         let name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned();
-        if let Some(seen) = self.seen.get(&name)
+        if let Some(seen) = self.known.files.get(&name)
             && seen.bytes == meta.len()
             && seen.mtime_ns == mtime_ns
         {
             return Ok(Some(seen.digest.clone()));
         }
         let digest = digest_file(path)?;
-        self.seen.insert(name, Seen { bytes: meta.len(), mtime_ns, digest: digest.clone() });
+        self.known.files.insert(name, Seen { bytes: meta.len(), mtime_ns, digest: digest.clone() });
         self.changed = true;
         Ok(Some(digest))
+    }
+
+    /// Whether this verdict of the guard was noted.
+    pub fn is_clean(&self, verdict: &str) -> bool {
+        self.known.clean.contains(verdict)
+    }
+
+    /// Notes that the guard found a source clean.
+    pub fn note_clean(&mut self, verdict: String) {
+        self.changed |= self.known.clean.insert(verdict);
     }
 
     /// Writes what was learned, if the store exists.
     pub fn save(&mut self) -> Result<()> {
         if self.changed && self.cache.parent().is_some_and(Path::exists) {
-            write_durably(&self.cache, &serde_json::to_vec_pretty(&self.seen)?)?;
+            write_durably(&self.cache, &serde_json::to_vec_pretty(&self.known)?)?;
             self.changed = false;
         }
         Ok(())
@@ -110,7 +129,7 @@ mod tests {
         fs::write(&file, "two!").unwrap();
         assert_ne!(inputs.digest(&file).unwrap(), one);
         inputs.save().unwrap();
-        assert_eq!(Inputs::of(dir.path()).seen.len(), 1);
+        assert_eq!(Inputs::of(dir.path()).known.files.len(), 1);
         let before = inputs.digest(dir.path()).unwrap();
         fs::write(dir.path().join("b"), "").unwrap();
         assert_ne!(inputs.digest(dir.path()).unwrap(), before);
