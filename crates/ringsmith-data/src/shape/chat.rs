@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 /// The turns of a list in either form, after the row's own `system` text and its `tools`.
 pub(super) fn conversation(row: &Columns, turns: &Value) -> Result<Conversation, Fault> {
+    let written = nested(turns);
+    let turns = written.as_ref().unwrap_or(turns);
     let turns = turns.as_array().ok_or_else(|| unknown(format!("the turns are no list: {turns}")))?;
     let mut turns = turns.iter().map(turn).collect::<Result<Vec<_>, _>>()?;
     let own = row.get("system").map(text).unwrap_or_default();
@@ -21,6 +23,18 @@ pub(super) fn conversation(row: &Columns, turns: &Value) -> Result<Conversation,
         turns.insert(0, Turn::new(Role::System, parts.join("\n\n")));
     }
     Ok(Conversation { turns })
+}
+
+/// Turns that a cell holds as JSON text, as CSV files must: a list of them, or a single one.
+pub(super) fn nested(cell: &Value) -> Option<Value> {
+    let text = cell.as_str()?.trim();
+    let value: Value = text.starts_with(['[', '{']).then(|| serde_json::from_str(text).ok())??;
+    let is_turn = |turn: &Value| turn.get("role").or_else(|| turn.get("from")).is_some_and(Value::is_string);
+    match &value {
+        Value::Array(turns) => !turns.is_empty() && turns.iter().all(is_turn),
+        turn => is_turn(turn),
+    }
+    .then_some(value)
 }
 
 /// What the system turn says of the tools on offer, if there are any.

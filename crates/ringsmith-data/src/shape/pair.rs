@@ -36,6 +36,8 @@ pub(super) fn body(row: &Columns) -> Result<Body, Fault> {
 
 /// The turns before an answer, and the answer.
 fn side(value: &Value) -> Result<(Vec<Turn>, String), Fault> {
+    let written = chat::nested(value);
+    let value = written.as_ref().unwrap_or(value);
     match value {
         Value::Object(_) => Ok((Vec::new(), chat::turn(value)?.text)),
         Value::Array(turns) => {

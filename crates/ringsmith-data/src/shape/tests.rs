@@ -182,3 +182,18 @@ fn faults() {
         assert!(fault.evidence.contains(evidence), "{row}: {}", fault.evidence);
     }
 }
+
+#[test]
+fn turns_as_json_text_are_turns() {
+    let turns = json!([{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]);
+    for key in ["messages", "conversations"] {
+        assert_eq!(chat(json!({key: turns.to_string()})), chat(json!({key: turns})));
+    }
+    let (good, bad) = (json!({"from": "gpt", "value": "C"}), json!({"role": "assistant", "content": "R"}));
+    let row = |good: Value, bad: Value| read(json!({"prompt": "Q", "chosen": good, "rejected": bad}));
+    assert_eq!(row(good.to_string().into(), bad.to_string().into()), row(good, bad));
+    // Text that only looks like JSON stays text.
+    let text = "{\"name\": \"pay\"}";
+    let Body::Pair { chosen, .. } = row(text.into(), "[]x".into()).body else { panic!() };
+    assert_eq!(chosen, text);
+}

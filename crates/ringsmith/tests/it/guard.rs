@@ -49,6 +49,61 @@ fn a_copy_of_it_is_refused() {
 }
 
 #[test]
+fn its_rows_are_refused_in_any_dress() {
+    let rows: Vec<serde_json::Value> = ROWS.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let renamed = ROWS.replace("question", "prompt").replace("answer", "completion");
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, ROWS.as_bytes()).unwrap();
+    let dresses = [
+        ("copy.jsonl.gz", gzip.finish().unwrap()),
+        ("copy.json", serde_json::to_vec_pretty(&rows).unwrap()),
+        ("part.jsonl", ROWS.lines().next().unwrap().into()),
+        ("renamed.jsonl", renamed.into_bytes()),
+        ("mixed.jsonl", format!("{}{{\"text\": \"own\"}}\n", ROWS).into_bytes()),
+    ];
+    for (name, bytes) in dresses {
+        let place = with_files(name);
+        fs::write(place.path(name), bytes).unwrap();
+        refused(&place, name);
+    }
+}
+
+#[test]
+fn a_link_to_it_is_refused() {
+    let place = with_files("link.jsonl");
+    std::os::unix::fs::symlink("test.jsonl", place.path("link.jsonl")).unwrap();
+    refused(&place, "link.jsonl");
+}
+
+#[test]
+fn an_unreadable_file_is_named_before_anything_runs() {
+    let cut = "[{\"question\": \"1+1?\", \"answer\": \"2\"}, {\"quest";
+    for (name, bytes, said) in [
+        ("notes.txt", "text", "unknown format"),
+        ("cut.json", cut, "row 2: damaged"),
+        ("not.jsonl.gz", "no gzip", "row 1: damaged"),
+    ] {
+        let place = with_files(name);
+        fs::write(place.path(name), bytes).unwrap();
+        unreadable(&place, &format!("source \"gsm\" cannot be read: ./{name}"), said);
+    }
+    let place = with_files("folder.jsonl");
+    fs::create_dir(place.path("folder.jsonl")).unwrap();
+    unreadable(&place, "source \"gsm\" cannot be read: ./folder.jsonl", "is a folder");
+    let place = with_files("train.jsonl");
+    fs::write(place.path("test.jsonl"), "{\"question\": \"1+1?\"}\n").unwrap();
+    unreadable(&place, "benchmark \"gsm8k\" cannot be read", "test.jsonl");
+}
+
+fn unreadable(place: &Place, what: &str, why: &str) {
+    for verb in ["plan", "run"] {
+        let said = place.ringsmith(&[verb, "recipe.toml"]).ends(2);
+        assert!(said.err.contains(what) && said.err.contains(why), "{}", said.err);
+        assert_eq!(said.out, "");
+    }
+}
+
+#[test]
 fn a_file_that_sources_md_calls_eval_is_refused() {
     let page =
         "| name | repo | path | role |\n|---|---|---|---|\n| set | owner/repo | data/held.jsonl | eval |\n";

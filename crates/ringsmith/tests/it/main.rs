@@ -2,6 +2,7 @@
 
 mod guard;
 mod heldout;
+mod input;
 mod kill;
 mod plan;
 mod recipe;
