@@ -19,14 +19,27 @@ impl Ling {
     /// Names the file and the tensor: a missing, extra or misshapen tensor, an unsupported type, a damaged file.
     pub fn load(dir: &Path) -> Result<Ling> {
         let config = Config::load(dir)?;
+        let maps = shards(dir)?
+            .into_iter()
+            .map(|path| map(&path).map(|map| (path, map)))
+            .collect::<Result<Vec<(PathBuf, Mmap)>>>()?;
+        let files =
+            maps.iter().map(|(path, map)| Ok((path, open(path, map)?))).collect::<Result<Vec<_>>>()?;
+        // The shape is compared with what is stored before it asks for any memory.
+        let stored: usize = files.iter().map(|(_, file)| file.len()).sum();
+        let experts = if config.is_moe(config.num_hidden_layers - 1) { config.num_experts } else { 0 };
+        ensure!(
+            config.num_hidden_layers <= stored && experts <= stored,
+            "{}: {} layers and {} experts, but the weights are {stored} tensors in all",
+            dir.join("config.json").display(),
+            config.num_hidden_layers,
+            config.num_experts,
+        );
         let layout = Layout::new(&config);
-        let mut params = Buffer::zeros(layout.len);
         let wanted: HashMap<&str, usize> =
             layout.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-        let mut found = vec![false; layout.tensors.len()];
-        for path in shards(dir)? {
-            let map = map(&path)?;
-            let file = open(&path, &map)?;
+        let mut found: Vec<Option<(&Path, TensorView<'_>)>> = layout.tensors.iter().map(|_| None).collect();
+        for (path, file) in &files {
             for (name, view) in file.iter() {
                 let at = || format!("{}: tensor `{name}`", path.display());
                 let Some(&i) = wanted.get(name) else {
@@ -37,7 +50,7 @@ impl Ling {
                     bail!("{}: not part of a {:?} of this shape", at(), config.architecture);
                 };
                 let tensor = &layout.tensors[i];
-                ensure!(!found[i], "{}: stored twice", at());
+                ensure!(found[i].is_none(), "{}: stored twice", at());
                 ensure!(
                     view.shape() == tensor.shape,
                     "{}: expected {:?}, found {:?}",
@@ -45,20 +58,26 @@ impl Ling {
                     tensor.shape,
                     view.shape()
                 );
-                read(&view, &mut params[tensor.range()]).with_context(at)?;
-                found[i] = true;
+                found[i] = Some((path, view));
             }
         }
         let missing: Vec<&str> = layout
             .tensors
             .iter()
             .zip(&found)
-            .filter(|(t, f)| !**f && !t.is_empty())
+            .filter(|(t, f)| f.is_none() && !t.is_empty())
             .map(|(t, _)| t.name.as_str())
             .collect();
         if let [first, rest @ ..] = missing.as_slice() {
             let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
             bail!("{}: missing tensor `{first}`{more}", dir.display());
+        }
+        let mut params = Buffer::zeros(layout.len);
+        for (tensor, (path, view)) in
+            layout.tensors.iter().zip(&found).filter_map(|(t, f)| Some((t, f.as_ref()?)))
+        {
+            read(view, &mut params[tensor.range()])
+                .with_context(|| format!("{}: tensor `{}`", path.display(), tensor.name))?;
         }
         Ok(Ling::from_params(config, params))
     }
@@ -204,4 +223,36 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     ensure!(!files.is_empty(), "{}: no *.safetensors file", dir.display());
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What loading says after `config.json` was changed.
+    fn refusal(key: &str, value: Value) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        Ling::init(&Config::example(), 1).save(dir.path()).unwrap();
+        let mut config = Config::example().to_json();
+        config[key] = value;
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        format!("{:#}", Ling::load(dir.path()).err().unwrap())
+    }
+
+    #[test]
+    fn a_shape_that_is_not_the_files_is_refused_before_it_takes_memory() {
+        let said = refusal("vocab_size", json!(1u64 << 27));
+        assert!(
+            said.contains("embeddings.weight`: expected [134217728, 32], found [64, 32]")
+                || said.contains("lm_head"),
+            "{said}"
+        );
+        assert!(refusal("vocab_size", json!(1u64 << 63)).contains("vocab_size"));
+        for key in ["num_experts", "num_hidden_layers"] {
+            assert!(refusal(key, json!(100_000_000)).contains("config.json: "), "{key}");
+        }
+        assert!(refusal("num_hidden_layers", json!(3)).contains("missing tensor `model.layers.2."));
+        assert!(refusal("num_hidden_layers", json!(1)).contains("tensor `model.layers.1."));
+    }
 }

@@ -109,6 +109,19 @@ fn default_init() -> f32 {
     0.02
 }
 
+/// No axis of a real model comes near this, and offsets of this many rows by as many columns do not overflow.
+const LARGEST: usize = 1 << 28;
+
+/// The key whose value does not fit its type, with a colon; nothing when it is not one key's fault.
+fn misfit(known: &Value, kept: &Map<String, Value>) -> String {
+    let fits = |(key, value): (&String, &Value)| {
+        let mut one = known.clone();
+        one[key] = value.clone();
+        serde_json::from_value::<Config>(one).is_ok()
+    };
+    kept.iter().find(|pair| !fits(*pair)).map_or(String::new(), |(key, _)| format!("{key}: "))
+}
+
 /// Keys of `config.json` that change the computation in ways this graph does not have, with the values it accepts.
 const UNSUPPORTED: [(&str, fn(&Value) -> bool); 6] = [
     ("rope_scaling", Value::is_null),
@@ -161,6 +174,10 @@ impl Config {
                 let first = ids.first().cloned().unwrap_or(Value::Null);
                 kept.insert(key.into(), first);
             }
+            // Some published configs write "no such token" as -1.
+            if kept.get(key).is_some_and(|id| id == &Value::from(-1)) {
+                kept.remove(key);
+            }
         }
         if architecture != Architecture::BailingMoe {
             let layers = kept.get("num_hidden_layers").cloned().unwrap_or(Value::Null);
@@ -169,7 +186,12 @@ impl Config {
                 .or_insert_with(|| json.get("num_attention_heads").cloned().unwrap_or(Value::Null));
             kept.insert("use_qkv_bias".into(), (architecture == Architecture::Qwen2).into());
         }
-        let config: Config = serde_json::from_value(Value::Object(kept))?;
+        if architecture == Architecture::BailingMoe {
+            // The original class's default, which differs from Llama's and Qwen2's.
+            kept.entry("rms_norm_eps").or_insert_with(|| 1e-5.into());
+        }
+        let config: Config = serde_json::from_value(Value::Object(kept.clone()))
+            .map_err(|e| anyhow::anyhow!("{}{e}", misfit(&known, &kept)))?;
         config.check()?;
         Ok(config)
     }
@@ -223,6 +245,27 @@ impl Config {
             c.num_attention_heads
         );
         ensure!(c.head_dim().is_multiple_of(2) && c.head_dim() > 0, "head_dim {} is not even", c.head_dim());
+        for (key, size) in [
+            ("vocab_size", Some(c.vocab_size)),
+            ("hidden_size", Some(c.hidden_size)),
+            ("num_hidden_layers", Some(c.num_hidden_layers)),
+            ("head_dim x num_attention_heads", c.head_dim().checked_mul(c.num_attention_heads)),
+            ("intermediate_size", Some(c.intermediate_size)),
+            ("num_experts", Some(c.num_experts)),
+            ("moe_intermediate_size", Some(c.moe_intermediate_size)),
+            (
+                "num_shared_experts x moe_intermediate_size",
+                c.num_shared_experts.unwrap_or(0).checked_mul(c.moe_intermediate_size),
+            ),
+        ] {
+            ensure!(size.is_some_and(|size| size <= LARGEST), "{key} is more than {LARGEST}");
+        }
+        ensure!(c.rms_norm_eps >= 0.0, "rms_norm_eps {} is negative", c.rms_norm_eps);
+        ensure!(
+            c.rope_theta > 0.0 && c.rope_theta.is_finite(),
+            "rope_theta {} is not positive",
+            c.rope_theta
+        );
         if c.first_k_dense_replace > 0 {
             ensure!(c.intermediate_size > 0, "dense layers need an intermediate_size");
         }
@@ -318,6 +361,17 @@ mod tests {
     }
 
     #[test]
+    fn unsaid_keys_are_what_the_original_class_has() {
+        let mut json = Config::example().to_json();
+        json.as_object_mut().unwrap().remove("rms_norm_eps");
+        json["pad_token_id"] = (-1).into();
+        let config = Config::from_json(&json).unwrap();
+        assert_eq!((config.rms_norm_eps, config.pad_token_id), (1e-5, None));
+        json["architectures"] = serde_json::json!(["LlamaForCausalLM"]);
+        assert_eq!(Config::from_json(&json).unwrap().rms_norm_eps, 1e-6);
+    }
+
+    #[test]
     fn refusals_name_the_key() {
         let refuse = |key: &str, value: Value| {
             let mut json = Config::example().to_json();
@@ -328,5 +382,10 @@ mod tests {
         assert!(refuse("hidden_act", "gelu".into()).contains("hidden_act"));
         assert!(refuse("num_experts_per_tok", 9.into()).contains("num_experts_per_tok"));
         assert!(refuse("vocab_size", Value::Null).contains("vocab_size"));
+        assert!(refuse("norm_head", "yes".into()).contains("norm_head: invalid type"));
+        assert!(refuse("num_experts", (-1).into()).contains("num_experts: invalid value"));
+        assert!(refuse("head_dim", (1u64 << 62).into()).contains("head_dim x num_attention_heads is more"));
+        assert!(refuse("rms_norm_eps", (-1).into()).contains("rms_norm_eps"));
+        assert!(refuse("rope_theta", 0.into()).contains("rope_theta"));
     }
 }

@@ -73,7 +73,7 @@ pub fn make(stage: &Stage, context: &Context<'_>) -> Result<Outcome> {
 pub fn use_threads(threads: Option<usize>) -> Result<()> {
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = threads {
-        anyhow::ensure!(threads > 0, "--threads 0: there must be one at least");
+        anyhow::ensure!((1..=1024).contains(&threads), "--threads {threads}: it must be 1 to 1024");
         pool = pool.num_threads(threads);
         ringsmith_model::team::set_threads(threads);
     }

@@ -70,6 +70,10 @@ pub fn run(args: &Args) -> Result<End> {
             0 | 1 => Vec::new(),
             _ => score(&model, &[&ids]).pop().unwrap_or_default(),
         };
+        // JSON has no such numbers; they come from weights that are not finite, or overflow.
+        if let Some(i) = logprobs.iter().position(|x| !x.is_finite()) {
+            bail!("{}: the log-probability of token {} is {}", at(), i + 1, logprobs[i]);
+        }
         serde_json::to_writer(&mut out, &Scores { logprobs })?;
         writeln!(out)?;
         out.flush()?;
