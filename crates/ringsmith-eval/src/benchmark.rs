@@ -130,6 +130,15 @@ impl Benchmark {
         ensure!(self.samples > 0, "benchmark {name}: `samples` must be at least 1");
         ensure!(self.max_tokens > 0, "benchmark {name}: `max_tokens` must be at least 1");
         ensure!(self.limit != Some(0), "benchmark {name}: `limit` must be at least 1");
+        ensure!(self.count != Some(0), "benchmark {name}: `count` must be at least 1");
+        ensure!(
+            self.temperature >= 0.0 && self.temperature.is_finite(),
+            "benchmark {name}: `temperature` must not be negative"
+        );
+        ensure!(
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            "benchmark {name}: `top_p` must be above 0, at most 1"
+        );
         match (self.kind, self.group) {
             (Kind::Think, Some(_)) => bail!("benchmark {name}: kind `think` counts in no group"),
             (Kind::Think, None) | (_, Some(_)) => {}
@@ -143,6 +152,12 @@ impl Benchmark {
             let task = self.workbook_task()?;
             let judged = !task.is_text() && task != Task::Subjective;
             ensure!(judged || self.kind == Kind::Think, "benchmark {name}: task {task} cannot be graded");
+            let level = self.level.unwrap_or(1);
+            let levels = task.levels();
+            ensure!(
+                (1..=levels).contains(&level),
+                "benchmark {name}: task {task} has levels 1 to {levels}, not {level}"
+            );
             let held_out = matches!(self.split, None | Some(Split::Test | Split::Validation));
             ensure!(held_out, "benchmark {name}: `split` must be test or validation");
         } else {

@@ -260,7 +260,29 @@ fn reopen(path: &Path, step: u64) -> Result<File> {
             }
         }
     }
-    let mut file = File::create(path).with_context(at)?;
+    // Beside it first: a kill here must not lose the lines of the steps that are never taken again.
+    let part = path.with_added_extension("tmp");
+    let mut file = File::create(&part).with_context(at)?;
     file.write_all(&kept).with_context(at)?;
+    fs::rename(&part, path).with_context(at)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_taken_up_at_the_checkpoint_and_a_kill_meanwhile_loses_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, seen) = (dir.path().join("metrics.jsonl"), dir.path().join("seen"));
+        let text = "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"st";
+        fs::write(&path, text).unwrap();
+        // The old file as a kill would leave it: it is replaced, never emptied.
+        fs::hard_link(&path, &seen).unwrap();
+        reopen(&path, 2).unwrap().write_all(b"{\"step\":3,\"again\":1}\n").unwrap();
+        assert_eq!(fs::read_to_string(&seen).unwrap(), text);
+        let kept = fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, "{\"step\":1}\n{\"step\":2}\n{\"step\":3,\"again\":1}\n");
+    }
 }

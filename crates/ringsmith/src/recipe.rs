@@ -118,6 +118,7 @@ impl Recipe {
             for name in tokenizer.data.keys() {
                 self.known_data(name, &format!("tokenizer.data.{name}"))?;
             }
+            tokenizer.check().map_err(|(key, said)| (format!("tokenizer.{key}"), said))?;
         }
         for (name, data) in &mut self.data {
             data.sources.iter_mut().for_each(Source::settle);
@@ -134,19 +135,28 @@ impl Recipe {
                     .ok_or((table.to_owned(), "missing key \"from\", the model to start from".to_owned()))?;
                 self.earlier(from, phase, &format!("{table}.from"))?;
             }
+            let sources = self.sources(&training.data);
+            training.terms.check(&sources).map_err(|(key, said)| (format!("{table}.terms.{key}"), said))?;
             if let Some(kl) = &training.terms.kl {
                 self.earlier(kl.to, phase, &format!("{table}.terms.kl.to"))?;
             }
+            self.positions(training.length, &format!("{table}.length"))?;
         }
         if let Some(preference) = &self.preference {
             preference.check(self)?;
         }
         if let Some(dpo) = &self.dpo {
-            if self.preference.is_none() {
+            let Some(preference) = &self.preference else {
                 return Err(("dpo".into(), "DPO needs a [preference] table for its pairs".into()));
-            }
+            };
             self.earlier(dpo.from, Phase::Dpo, "dpo.from")?;
             dpo.check().map_err(|(key, said)| (format!("dpo.{key}"), said))?;
+            let mut sources = preference.pairs.iter().flat_map(|mix| self.sources(mix)).collect::<Vec<_>>();
+            sources.extend(preference.rule.as_ref().map(|_| "rule"));
+            sources.extend(preference.format.as_ref().map(|_| "format"));
+            dpo.terms.check(&sources).map_err(|(key, said)| (format!("dpo.terms.{key}"), said))?;
+            // A pair's two documents lie in one row, but each starts at position 0.
+            self.positions(dpo.length.div_ceil(2), "dpo.length")?;
             if let Some(kl) = &dpo.terms.kl {
                 self.earlier(kl.to, Phase::Dpo, "dpo.terms.kl.to")?;
             }
@@ -171,16 +181,27 @@ impl Recipe {
         Ok(())
     }
 
+    /// The sources of a mix's data sets.
+    fn sources(&self, mix: &Mix) -> Vec<&str> {
+        let sets = mix.0.iter().filter_map(|part| self.data.get(&part.data));
+        sets.flat_map(|set| &set.sources).map(|source| source.name.as_str()).collect()
+    }
+
+    /// A model from scratch must have the positions that it is trained on.
+    fn positions(&self, length: usize, path: &str) -> Result<(), (String, String)> {
+        let most = self.model.max_position_embeddings;
+        if self.model.path.is_none() && length > most {
+            return Err((path.into(), format!("{length} is more than the model's {most} positions")));
+        }
+        Ok(())
+    }
+
     fn known_data(&self, name: &str, path: &str) -> Result<(), (String, String)> {
         if self.data.contains_key(name) {
             return Ok(());
         }
         let names: Vec<&str> = self.data.keys().map(String::as_str).collect();
-        let hint = match fault::nearest(name, &names) {
-            Some(near) => format!("; did you mean \"{near}\"?"),
-            None => format!("; there are: {}", names.join(", ")),
-        };
-        Err((path.into(), format!("no data set \"{name}\"{hint}")))
+        Err((path.into(), fault::unknown("data set", name, &names)))
     }
 
     fn known_mix(&self, mix: &Mix, path: &str) -> Result<(), (String, String)> {
@@ -207,8 +228,19 @@ impl Data {
             match (&source.workbook, source.files.is_empty()) {
                 (None, true) => return at("has neither `files` nor `workbook`"),
                 (Some(_), false) => return at("has both `files` and `workbook`; give one of them"),
-                (Some(_), true) if source.count.is_none() => {
-                    return at("needs `count`, the problems to generate");
+                (Some(_), true) if source.count.is_none_or(|count| count == 0) => {
+                    return at("needs `count`, the problems to generate, at least 1");
+                }
+                (Some(task), true) if !(1..=task.levels()).contains(&source.level.unwrap_or(1)) => {
+                    return at(&format!("has no such level; {task} has 1 to {}", task.levels()));
+                }
+                (Some(_), true)
+                    if source.take.is_some()
+                        || source.fields.is_some()
+                        || source.think.is_some()
+                        || source.system.is_some() =>
+                {
+                    return at("has no files, so `take`, `fields`, `think` and `system` mean nothing");
                 }
                 (Some(task), true)
                     if *task != Task::Facts && !task.is_text() && source.split != Some(Split::Train) =>
@@ -218,12 +250,21 @@ impl Data {
                 (None, false) if source.count.is_some() => {
                     return at("has files, so `count` means nothing; `take` reads only the first records");
                 }
+                (None, false)
+                    if source.style.is_some() || source.split.is_some() || source.level.is_some() =>
+                {
+                    return at("has files, so `style`, `split` and `level` mean nothing");
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 }
+
+/// Rows of a step and tokens of a row that no machine takes at once: a slip of the keyboard, not a setting.
+const MOST_ROWS: usize = 1 << 20;
+const MOST_TOKENS: usize = 1 << 24;
 
 /// A number that must lie in a range: its key, its value, and whether it does.
 fn range(checks: &[(&str, f64, bool)]) -> Result<(), (String, String)> {
@@ -237,15 +278,15 @@ impl Training {
     fn check(&self) -> Result<(), (String, String)> {
         range(&[
             ("epochs", self.epochs as f64, self.epochs > 0),
-            ("batch", self.batch as f64, self.batch > 0),
-            ("length", self.length as f64, self.length > 1),
+            ("batch", self.batch as f64, (1..=MOST_ROWS).contains(&self.batch)),
+            ("length", self.length as f64, (2..=MOST_TOKENS).contains(&self.length)),
             ("lr", self.lr, self.lr > 0.0 && self.lr.is_finite()),
             ("warmup", self.warmup, (0.0..=1.0).contains(&self.warmup)),
             ("final_lr", self.final_lr, (0.0..=1.0).contains(&self.final_lr)),
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1)),
             ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2)),
-            ("eps", self.eps, self.eps > 0.0),
-            ("weight_decay", self.weight_decay, self.weight_decay >= 0.0),
+            ("eps", self.eps, self.eps > 0.0 && self.eps.is_finite()),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0.0 && self.weight_decay.is_finite()),
             ("clip", self.clip, self.clip > 0.0),
         ])
     }
@@ -255,14 +296,18 @@ impl Dpo {
     fn check(&self) -> Result<(), (String, String)> {
         range(&[
             ("epochs", self.epochs as f64, self.epochs > 0),
-            ("batch", self.batch as f64, self.batch > 0),
-            ("length", self.length as f64, self.length > 1),
+            ("batch", self.batch as f64, (1..=MOST_ROWS).contains(&self.batch)),
+            ("length", self.length as f64, (2..=MOST_TOKENS).contains(&self.length)),
             ("lr", self.lr, self.lr > 0.0 && self.lr.is_finite()),
-            ("beta", self.beta, self.beta > 0.0),
+            ("beta", self.beta, self.beta > 0.0 && self.beta.is_finite()),
             ("label_smoothing", self.label_smoothing, (0.0..0.5).contains(&self.label_smoothing)),
-            ("nll", self.nll, self.nll >= 0.0),
+            ("nll", self.nll, self.nll >= 0.0 && self.nll.is_finite()),
             ("warmup", self.warmup, (0.0..=1.0).contains(&self.warmup)),
             ("final_lr", self.final_lr, (0.0..=1.0).contains(&self.final_lr)),
+            ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1)),
+            ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2)),
+            ("eps", self.eps, self.eps > 0.0 && self.eps.is_finite()),
+            ("weight_decay", self.weight_decay, self.weight_decay >= 0.0 && self.weight_decay.is_finite()),
             ("clip", self.clip, self.clip > 0.0),
         ])
     }
@@ -276,9 +321,20 @@ impl Preference {
         if let Some(rule) = &self.rule {
             recipe.earlier(rule.from, Phase::Dpo, "preference.rule.from")?;
             recipe.known_mix(&rule.prompts, "preference.rule.prompts")?;
+            range(&[
+                ("preference.rule.pairs", rule.pairs as f64, rule.pairs > 0),
+                ("preference.rule.max_tokens", rule.max_tokens as f64, rule.max_tokens > 0),
+                (
+                    "preference.rule.temperature",
+                    rule.temperature,
+                    rule.temperature >= 0.0 && rule.temperature.is_finite(),
+                ),
+                ("preference.rule.top_p", rule.top_p, rule.top_p > 0.0 && rule.top_p <= 1.0),
+            ])?;
         }
         if let Some(format) = &self.format {
             recipe.known_mix(&format.prompts, "preference.format.prompts")?;
+            range(&[("preference.format.pairs", format.pairs as f64, format.pairs > 0)])?;
         }
         if let Some(pairs) = &self.pairs {
             recipe.known_mix(pairs, "preference.pairs")?;

@@ -212,7 +212,9 @@ impl Stage {
                 Some(tokenizer) => json!({ "seed": seed, "tokenizer": tokenizer }),
                 None => json!({ "path": recipe.model.path }),
             },
-            Stage::Rows(Phase::Dpo) => json!({ "length": recipe.dpo.as_ref().map(|d| d.length) }),
+            Stage::Rows(Phase::Dpo) => {
+                json!({ "seed": seed, "length": recipe.dpo.as_ref().map(|d| d.length) })
+            }
             Stage::Rows(phase) => {
                 let training = recipe.training(*phase);
                 json!({

@@ -78,3 +78,22 @@ impl Data {
         self.steps.iter().any(|step| matches!(step, Step::Decontaminate(_)))
     }
 }
+
+impl Tokenizer {
+    /// Refuses sizes that cannot be, and a tokenizer trained on nothing.
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        use ringsmith_data::tokenizer::SPECIALS;
+        let least = SPECIALS.len() + 256;
+        if !(least..=LARGEST).contains(&self.vocab_size) {
+            let said = format!("{} is not within {least} to {LARGEST} entries", self.vocab_size);
+            return Err(("vocab_size".into(), said));
+        }
+        if self.data.values().all(|count| *count == 0) {
+            return Err(("data".into(), "takes no text from any data set".into()));
+        }
+        Ok(())
+    }
+}
+
+/// The largest vocabulary: several times that of any tokenizer in use.
+const LARGEST: usize = 1 << 21;

@@ -52,6 +52,9 @@ impl Fault {
                     if table.is_empty() { "at the top level".into() } else { format!("in [{table}]") };
                 format!("missing key \"{name}\" {place}")
             }
+            None if error.message() == "duplicate key" => {
+                format!("duplicate key \"{}\"", &text[span.clone()])
+            }
             None if table.is_empty() => error.message().replace('`', "\""),
             None => format!("{} {place}", error.message().replace('`', "\"")),
         };
@@ -133,6 +136,14 @@ pub fn nearest<'a>(given: &str, valid: &[&'a str]) -> Option<&'a str> {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(score, _)| *score >= 0.7)
         .map(|(_, name)| name)
+}
+
+/// What is said of a name that leads nowhere: `no source "fcts"; did you mean "facts"?`.
+pub fn unknown(noun: &str, given: &str, valid: &[&str]) -> String {
+    match nearest(given, valid) {
+        Some(near) => format!("no {noun} \"{given}\"; did you mean \"{near}\"?"),
+        None => format!("no {noun} \"{given}\"; there are: {}", valid.join(", ")),
+    }
 }
 
 /// The dotted name of the table that holds the key or value at `span`.

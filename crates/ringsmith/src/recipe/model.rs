@@ -35,6 +35,9 @@ pub struct Model {
     pub final_norm_init: f64,
 }
 
+/// No count or width of a model that is trained here comes near this.
+const LARGEST: usize = 1 << 20;
+
 impl Default for Model {
     fn default() -> Model {
         Model {
@@ -86,6 +89,29 @@ impl Model {
         ];
         if let Some((name, _)) = needed.iter().find(|(_, value)| *value == 0) {
             return Err((name, "a model from scratch needs this, at least 1 (or give `path`)".into()));
+        }
+        let numbers = [
+            ("rope_theta", self.rope_theta, self.rope_theta > 0.0),
+            ("rms_norm_eps", self.rms_norm_eps, self.rms_norm_eps >= 0.0),
+            ("initializer_range", self.initializer_range, self.initializer_range >= 0.0),
+            ("final_norm_init", self.final_norm_init, true),
+        ];
+        if let Some((name, value, _)) = numbers.iter().find(|(_, value, fine)| !(*fine && value.is_finite()))
+        {
+            return Err((name, format!("{value} is out of range")));
+        }
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.intermediate_size),
+            ("moe_intermediate_size", self.moe_intermediate_size),
+            ("num_experts", self.num_experts),
+            ("num_shared_experts", self.num_shared_experts),
+        ];
+        if let Some((name, value)) = sizes.iter().find(|(_, value)| *value > LARGEST) {
+            return Err((name, format!("{value} is more than {LARGEST}")));
         }
         if self.num_key_value_heads == 0 {
             self.num_key_value_heads = self.num_attention_heads;

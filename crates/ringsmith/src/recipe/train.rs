@@ -1,5 +1,6 @@
 //! How a model is trained: pretraining and the two SFT stages share one table; DPO has its own.
 
+use super::{fault::unknown, range};
 use ringsmith_model::{head::Divergence, preference::PairLoss};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, fmt};
@@ -141,6 +142,33 @@ pub struct Terms {
     pub kl: Option<Kl>,
     /// Weight of a source's tokens in the loss; 1 for a source not named.
     pub weights: BTreeMap<String, f64>,
+}
+
+impl Terms {
+    /// Refuses weights that are no weights, and names that are none of the `sources` the stage reads.
+    pub(super) fn check(&self, sources: &[&str]) -> Result<(), (String, String)> {
+        let weight = |x: f64| x >= 0.0 && x.is_finite();
+        range(&[
+            ("balance", self.balance, weight(self.balance)),
+            ("z", self.z, weight(self.z)),
+            ("l2_sp", self.l2_sp, weight(self.l2_sp)),
+        ])?;
+        for (name, value) in &self.weights {
+            let place = format!("weights.{name}");
+            if !sources.contains(&name.as_str()) {
+                return Err((place, unknown("source", name, sources)));
+            }
+            range(&[(&place, *value, weight(*value))])?;
+        }
+        let Some(kl) = &self.kl else { return Ok(()) };
+        range(&[("kl.weight", kl.weight, weight(kl.weight))])?;
+        for (i, name) in kl.sources.iter().enumerate() {
+            if !sources.contains(&name.as_str()) {
+                return Err((format!("kl.sources.{i}"), unknown("source", name, sources)));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Keeps the student near a frozen model on the documents of some sources.
