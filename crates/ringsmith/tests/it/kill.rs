@@ -22,9 +22,10 @@ fn unfinished(stage: &Path) -> bool {
     entries.into_iter().any(|e| e.file_name().to_string_lossy().ends_with(".part"))
 }
 
-/// Waits until the stage is under way and then `after`; false if the run ended before.
+/// Waits until the stage has begun and then `after`; false if the run ended before. A short stage may be over
+/// by then, but the run is not.
 fn wait_for(stage: &Path, after: Duration, child: &mut Child) -> bool {
-    while !unfinished(stage) {
+    while !stage.exists() {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
