@@ -4,7 +4,7 @@
 //! NormHead divides each hidden column of the head's weight by its norm over the vocabulary, and no gradient flows
 //! through that norm. Here the division is applied to the hidden state instead, which is the same product.
 
-use crate::backward::{HeadWork, Work, norm_backward, weight_backward};
+use crate::backward::{HeadWork, Work};
 use crate::batch::{Batch, SUPERVISED};
 use crate::buffer::Buffer;
 use crate::forward::{Acts, scratch, wide};
@@ -13,6 +13,7 @@ use crate::ling::Ling;
 use crate::ops::{rmsnorm, softmax};
 use crate::simd::mul;
 use crate::team::{Parts, share_blocks};
+use crate::weights::{norm_backward, weight_backward};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 

@@ -23,6 +23,7 @@ pub mod random;
 pub mod simd;
 pub mod team;
 pub mod train;
+mod weights;
 
 pub use batch::Batch;
 pub use config::Config;

@@ -38,7 +38,7 @@ fn check(objective: Objective, terms: &Terms, reference: &[f64]) {
     let mut model = Ling::init(&config(), 3);
     let batch = batch();
     let mut bench = Bench::new(&model);
-    let mut loss = |model: &Ling, bench: &mut Bench| {
+    let loss = |model: &Ling, bench: &mut Bench| {
         bench.gradients(model, &objective, terms, &batch, reference, Some(&frozen), Some(start.params()))
     };
     let load = loss(&model, &mut bench).load;

@@ -208,57 +208,51 @@ mod tests {
     const GROUP: usize = 2;
     const ROW: usize = (GROUP + 2) * HD;
 
-    fn run(qkv: &[f32], n: usize, queries: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let mut keys = vec![0.0; packed_len(HD, n)];
-        pack_keys(&qkv[GROUP * HD..], ROW, n, HD, &mut keys);
-        let q = &qkv[(n - queries) * ROW..];
-        let h = Heads {
-            q,
+    /// The last `queries` of a document's `n` rows.
+    fn heads<'a>(qkv: &'a [f32], keys: &'a [f32], n: usize, queries: usize) -> Heads<'a> {
+        Heads {
+            q: &qkv[(n - queries) * ROW..],
             q_row: ROW,
-            keys: &keys,
+            keys,
             v: &qkv[(GROUP + 1) * HD..],
             v_row: ROW,
             head_dim: HD,
             group: GROUP,
             queries,
             total: n,
-        };
+        }
+    }
+
+    fn run(qkv: &[f32], n: usize, queries: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let mut keys = vec![0.0; packed_len(HD, n)];
+        pack_keys(&qkv[GROUP * HD..], ROW, n, HD, &mut keys);
         let (mut out, mut log_sum) = (vec![0.0; queries * GROUP * HD], vec![0.0; queries * GROUP]);
         // SAFETY: `out` is this test's own.
-        unsafe { forward(&h, out.as_mut_ptr(), GROUP * HD, &mut log_sum) };
+        unsafe { forward(&heads(qkv, &keys, n, queries), out.as_mut_ptr(), GROUP * HD, &mut log_sum) };
         (out, log_sum, keys)
+    }
+
+    /// Gradients of a document whose outputs' gradients are `dout`.
+    fn run_back(qkv: &[f32], n: usize, dout: &[f32]) -> Vec<f32> {
+        let (out, log_sum, keys) = run(qkv, n, n);
+        let mut d = vec![f32::NAN; n * ROW];
+        let start = d.as_mut_ptr();
+        // SAFETY: `d` is this test's own.
+        unsafe {
+            let (dk, dv) = (start.add(GROUP * HD), start.add((GROUP + 1) * HD));
+            let grads = Grads { dq: start, dk, dv, d_row: ROW };
+            let k = &qkv[GROUP * HD..];
+            backward(&heads(qkv, &keys, n, n), k, ROW, &out, dout, GROUP * HD, &log_sum, &grads);
+        }
+        d
     }
 
     #[test]
     fn gradients() {
         for n in [1, 7] {
-            let (qkv, dout) = (noise(n * ROW, 4), noise(n * GROUP * HD, 5));
-            let qkv: Vec<f32> = qkv.iter().map(|x| x * 3.0).collect();
-            let (out, log_sum, keys) = run(&qkv, n, n);
-            let h = Heads {
-                q: &qkv,
-                q_row: ROW,
-                keys: &keys,
-                v: &qkv[(GROUP + 1) * HD..],
-                v_row: ROW,
-                head_dim: HD,
-                group: GROUP,
-                queries: n,
-                total: n,
-            };
-            let mut d = vec![f32::NAN; n * ROW];
-            let start = d.as_mut_ptr();
-            // SAFETY: `d` is this test's own.
-            unsafe {
-                let grads = Grads {
-                    dq: start,
-                    dk: start.add(GROUP * HD),
-                    dv: start.add((GROUP + 1) * HD),
-                    d_row: ROW,
-                };
-                backward(&h, &qkv[GROUP * HD..], ROW, &out, &dout, GROUP * HD, &log_sum, &grads);
-            }
-            gradient(&qkv, &d, |x| weigh(&run(x, n, n).0, &dout));
+            let dout = noise(n * GROUP * HD, 5);
+            let qkv: Vec<f32> = noise(n * ROW, 4).iter().map(|x| x * 3.0).collect();
+            gradient(&qkv, &run_back(&qkv, n, &dout), |x| weigh(&run(x, n, n).0, &dout));
         }
     }
 
@@ -279,26 +273,7 @@ mod tests {
     fn many_blocks_sum_up() {
         let n = 101;
         let (qkv, dout) = (noise(n * ROW, 4), noise(n * GROUP * HD, 5));
-        let (out, log_sum, keys) = run(&qkv, n, n);
-        let h = Heads {
-            q: &qkv,
-            q_row: ROW,
-            keys: &keys,
-            v: &qkv[(GROUP + 1) * HD..],
-            v_row: ROW,
-            head_dim: HD,
-            group: GROUP,
-            queries: n,
-            total: n,
-        };
-        let mut d = vec![f32::NAN; n * ROW];
-        let start = d.as_mut_ptr();
-        // SAFETY: `d` is this test's own.
-        unsafe {
-            let grads =
-                Grads { dq: start, dk: start.add(GROUP * HD), dv: start.add((GROUP + 1) * HD), d_row: ROW };
-            backward(&h, &qkv[GROUP * HD..], ROW, &out, &dout, GROUP * HD, &log_sum, &grads);
-        }
+        let d = run_back(&qkv, n, &dout);
         for at in [
             0,
             GROUP * HD,
