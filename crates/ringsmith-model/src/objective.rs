@@ -23,7 +23,7 @@ pub enum Objective {
 /// Joined terms; all zero (or one, for weights) unless a recipe says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
-    /// Factor of every source's cross-entropy; the count it is divided by stays that of all tokens, so one
+    /// Factor of every source's cross-entropy, or of its pairs' loss; the count it is divided by stays that of all tokens, so one
     /// source's weight does not move the others.
     pub weights: Vec<f32>,
     /// Router balance loss (Ling pre-training used 0.015).
@@ -135,8 +135,20 @@ impl Bench {
                 Objective::Dpo(dpo) => {
                     let logprobs = head::logprobs(model, &self.acts, &places);
                     let reference = &reference[range.clone()];
-                    let (found, weights) = dpo.weigh(&part, &places, &logprobs, reference, pairs, supervised);
+                    let (found, mut weights) =
+                        dpo.weigh(&part, &places, &logprobs, reference, pairs, supervised);
                     losses.total += found.loss + dpo.nll * found.nll;
+                    // A source's weight is that of its pairs, of their likelihood term too.
+                    for (pair, docs) in docs.chunks(2).enumerate() {
+                        let weight = terms.weights[part.source[2 * pair] as usize];
+                        if weight != 1.0 {
+                            weights[docs[0].start..docs[1].end].iter_mut().for_each(|w| *w *= weight);
+                            let nll: f64 = logprobs[docs[0].clone()].iter().map(|l| -*l as f64).sum();
+                            let loss =
+                                found.per_pair[pair] / pairs as f64 + dpo.nll * nll / supervised as f64;
+                            losses.total += (weight as f64 - 1.0) * loss;
+                        }
+                    }
                     let share = found.per_pair.len() as f64 / pairs as f64;
                     sums = (
                         sums.0 + found.loss,
@@ -274,5 +286,50 @@ simd! {
         for (y, x) in y.iter_mut().zip(x) {
             *y -= x;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::SUPERVISED;
+    use crate::config::Config;
+    use crate::preference::{Dpo, PairLoss};
+
+    #[test]
+    fn a_sources_weight_is_that_of_its_pairs() {
+        let model = Ling::init(&Config::example(), 5);
+        let dpo = Dpo {
+            loss: PairLoss::Sigmoid,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            average: false,
+            format_only: false,
+            nll: 0.5,
+        };
+        let pair = |batch: &mut Batch, source: u16, seed: u32| {
+            for side in 0..2 {
+                let tokens: Vec<u32> = (0..6).map(|i| (seed + 7 * i + 3 * side) % 64).collect();
+                batch.push(&tokens, &[0, 0, 0, SUPERVISED, SUPERVISED, SUPERVISED], source);
+            }
+        };
+        let (mut both, mut first) = (Batch::default(), Batch::default());
+        pair(&mut both, 0, 3);
+        pair(&mut first, 0, 3);
+        pair(&mut both, 1, 11);
+        let gradients = |batch: &Batch, weights: [f32; 2]| {
+            let terms = Terms { weights: weights.to_vec(), ..Terms::none(2) };
+            let mut bench = Bench::new(&model);
+            let reference = vec![-11.0; batch.docs.len()];
+            let losses = bench.gradients(&model, &Objective::Dpo(dpo), &terms, batch, &reference, None, None);
+            (losses.total, bench.grads.to_vec())
+        };
+        // Twice the one and nothing of the other, over two pairs, is the one alone.
+        let (loss, grads) = gradients(&both, [2.0, 0.0]);
+        let (alone, expected) = gradients(&first, [1.0, 1.0]);
+        assert!((loss - alone).abs() < 1e-9, "{loss} {alone}");
+        let apart = grads.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(apart < 1e-6, "{apart}");
+        assert!((gradients(&both, [1.0, 1.0]).0 - alone).abs() > 1e-6);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{End, show::current};
 use crate::{stages::answer::Local, store::Store};
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use ringsmith_data::{
     record::{Conversation, Role, Turn},
     solver::Sampling,
@@ -44,6 +44,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, store: &Path) -> Result<End> {
+    ensure!(args.temperature >= 0.0 && args.temperature.is_finite(), "--temperature must not be negative");
+    ensure!(args.top_p > 0.0 && args.top_p <= 1.0, "--top-p must be above 0, at most 1");
     crate::stages::use_threads(args.threads)?;
     let dir = match &args.model {
         Some(dir) => dir.clone(),
@@ -68,7 +70,7 @@ pub fn run(args: &Args, store: &Path) -> Result<End> {
             io::stderr().flush()?;
         }
         let mut line = String::new();
-        if io::stdin().lock().read_line(&mut line)? == 0 {
+        if io::stdin().lock().read_line(&mut line).context("stdin")? == 0 {
             return Ok(End::Done);
         }
         let line = line.trim_end_matches(['\n', '\r']);

@@ -22,10 +22,9 @@ fn unfinished(stage: &Path) -> bool {
     entries.into_iter().any(|e| e.file_name().to_string_lossy().ends_with(".part"))
 }
 
-/// Waits until the stage has begun and then `after`; false if the run ended before. A short stage may be over
-/// by then, but the run is not.
+/// Waits until the stage is under way and then `after`; false if the run ended before.
 fn wait_for(stage: &Path, after: Duration, child: &mut Child) -> bool {
-    while !stage.exists() {
+    while !unfinished(stage) {
         if child.try_wait().unwrap().is_some() {
             return false;
         }
@@ -33,6 +32,15 @@ fn wait_for(stage: &Path, after: Duration, child: &mut Child) -> bool {
     }
     std::thread::sleep(after);
     true
+}
+
+/// Starts a run and kills it in that stage; whether it was in it.
+fn strike(place: &Place, stage: &Path, after: Duration) -> bool {
+    let mut child = start(place);
+    let hit = wait_for(stage, after, &mut child) && unfinished(stage);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    hit && unfinished(stage)
 }
 
 /// Training long enough that a kill comes in time on a busy machine.
@@ -59,19 +67,26 @@ fn killed_in_every_stage_the_weights_are_the_same() {
             if folder.exists() && !unfinished(&folder) {
                 break;
             }
-            let mut child = start(&place);
-            if wait_for(&folder, Duration::from_millis(millis), &mut child) && unfinished(&folder) {
+            if strike(&place, &folder, Duration::from_millis(millis)) {
                 hit.insert(stage.to_owned());
             }
-            child.kill().unwrap();
-            child.wait().unwrap();
+        }
+    }
+    // On a busy machine a kill comes late and a stage slips by whole; such a stage is begun again.
+    for stage in ["pretrain", "sft.reason", "sft.general", "dpo"] {
+        let folder = place.store().join(stage);
+        let mut tries = 0;
+        while !hit.contains(stage) {
+            tries += 1;
+            assert!(tries <= 50, "{stage} was never killed, only {hit:?}");
+            fs::remove_dir_all(&folder).ok();
+            if strike(&place, &folder, Duration::ZERO) {
+                hit.insert(stage.to_owned());
+            }
         }
     }
     place.ringsmith(&RUN).ends(0);
     assert_eq!(outputs(&place.store()), expected);
-    for stage in ["pretrain", "sft.reason", "sft.general", "dpo"] {
-        assert!(hit.contains(stage), "{stage} was never killed, only {hit:?}");
-    }
 }
 
 #[test]
