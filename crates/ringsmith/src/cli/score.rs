@@ -26,8 +26,8 @@ pub struct Args {
     threads: Option<usize>,
 }
 
+/// Other keys, such as an id, are passed over.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Query {
     input_ids: Option<Vec<u32>>,
     text: Option<String>,
