@@ -16,8 +16,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// How long a run waits for the store's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 const MANIFEST: &str = "manifest.json";
 
@@ -48,21 +52,27 @@ pub struct Work {
 }
 
 impl Store {
-    /// Opens a store for writing, making it if need be. Only one process can hold it so; a second gets an
-    /// error at once.
+    /// Opens a store for writing, making it if need be. Only one process can hold it so; a second waits a moment,
+    /// since a killed run takes one to be gone, and then gets an error.
     pub fn open(root: &Path) -> Result<Store> {
         fs::create_dir_all(root).with_context(|| format!("store {}", root.display()))?;
         let path = root.join("lock");
         let lock = File::create(&path).with_context(|| format!("store lock {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Store { root: root.to_owned(), lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => {
-                bail!(
+        let started = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Store { root: root.to_owned(), lock: Some(lock) }),
+                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Err(TryLockError::WouldBlock) => bail!(
                     "store {} is in use by another run; wait for it, or use another --store",
                     root.display()
-                )
+                ),
+                Err(TryLockError::Error(e)) => {
+                    return Err(e).with_context(|| format!("store lock {}", path.display()));
+                }
             }
-            Err(TryLockError::Error(e)) => Err(e).with_context(|| format!("store lock {}", path.display())),
         }
     }
 
