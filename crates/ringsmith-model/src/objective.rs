@@ -23,8 +23,8 @@ pub enum Objective {
 /// Joined terms; all zero (or one, for weights) unless a recipe says otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
-    /// Factor of every source's cross-entropy, or of its pairs' loss; the count it is divided by stays that of all tokens, so one
-    /// source's weight does not move the others.
+    /// Factor of every source's cross-entropy, or of its pairs' loss; the count it is divided by stays that of all
+    /// tokens, so one source's weight does not move the others.
     pub weights: Vec<f32>,
     /// Router balance loss (Ling pre-training used 0.015).
     pub balance: f64,

@@ -2,7 +2,7 @@
 //! a key and value head. Scores are never normalised on the way, so a query's bits do not depend on how many
 //! queries are asked at once: generation with a cache equals the full forward pass.
 
-use crate::gemm::{Left, PANEL, Right, gemm, gemm_into, pack_block, packed_len};
+use crate::gemm::{Left, PANEL, Right, gemm, gemm_into, pack, packed_len};
 use crate::ops::softmax;
 use crate::simd::dot;
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ impl Heads<'_> {
 
 /// Packs `keys` rows ([n, head_dim], `stride` apart) for [`Heads::keys`].
 pub fn pack_keys(keys: &[f32], stride: usize, n: usize, head_dim: usize, packed: &mut [f32]) {
-    crate::gemm::pack(keys, stride, n, head_dim, packed);
+    pack(keys, stride, n, head_dim, packed);
 }
 
 /// Appends one key to a packed cache that has room for it.
@@ -146,9 +146,7 @@ pub unsafe fn backward(
     scratch(packed + 2 * BLOCK * n, |buffer| {
         let (values, rest) = buffer.split_at_mut(packed);
         let (probs, dscores) = rest.split_at_mut(BLOCK * n);
-        for (p, panel) in values.chunks_mut(hd * PANEL).enumerate() {
-            pack_block(h.v, h.v_row, n, hd, p, panel);
-        }
+        pack(h.v, h.v_row, n, hd, values);
         let mut begun = false;
         for first in (0..n).step_by(BLOCK) {
             let rows = BLOCK.min(n - first);
